@@ -1,0 +1,206 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"waypoint/api/versionpb"
+)
+
+const maxMessage = 16 << 20 // bytes of one received message
+
+var errUsedUp = errors.New("the connection has ended")
+
+// link is one connection to one node. It never dials twice: when its
+// connection ends it is used up. It counts the calls and streams on it and
+// closes when it is retired and the last of them has ended.
+type link struct {
+	addr string
+	cc   *grpc.ClientConn
+	gone chan struct{} // closed by retire
+
+	mu      sync.Mutex
+	uses    int
+	retired bool
+}
+
+// acquire counts a call; false if the link takes no new ones.
+func (l *link) acquire() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retired {
+		return false
+	}
+	l.uses++
+	return true
+}
+
+func (l *link) release() {
+	l.mu.Lock()
+	l.uses--
+	last := l.retired && l.uses == 0
+	l.mu.Unlock()
+	if last {
+		l.cc.Close()
+	}
+}
+
+// retire lets no new call in.
+func (l *link) retire() {
+	l.mu.Lock()
+	first := !l.retired
+	l.retired = true
+	idle := l.uses == 0
+	l.mu.Unlock()
+	if first {
+		close(l.gone)
+		if idle {
+			l.cc.Close()
+		}
+	}
+}
+
+func (l *link) isRetired() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.retired
+}
+
+// connect makes a link: TCP, TLS, HTTP/2, and an answer to a first call, from
+// which the servers' clock is known before anything is written.
+func (c *Client) connect(ctx context.Context, addr string) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.tuning.connect)
+	defer cancel()
+	heard := &hearing{TransportCredentials: c.creds}
+	cc, err := grpc.NewClient("passthrough:///"+addr, c.dialOptions(heard)...)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.establish(ctx, cc, heard); err != nil {
+		cc.Close()
+		return nil, err
+	}
+	return &link{addr: addr, cc: cc, gone: make(chan struct{})}, nil
+}
+
+func (c *Client) dialOptions(heard *hearing) []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(heard),
+		grpc.WithContextDialer(heard.dial),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithIdleTimeout(0),
+		grpc.WithSharedWriteBuffer(true),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.DefaultConfig,
+			MinConnectTimeout: c.tuning.connect,
+		}),
+		// A node that is gone without a word is noticed after Time plus
+		// Timeout; 10 s is the library's minimum.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+	}
+}
+
+func (c *Client) establish(ctx context.Context, cc *grpc.ClientConn, heard *hearing) error {
+	cc.Connect()
+	for s := cc.GetState(); s != connectivity.Ready; s = cc.GetState() {
+		if s == connectivity.TransientFailure || s == connectivity.Shutdown {
+			return heard.reason(errors.New("the connection ended before HTTP/2 began"))
+		}
+		if !cc.WaitForStateChange(ctx, s) {
+			return heard.reason(unanswered(ctx, "no connection"))
+		}
+	}
+	var header, trailer metadata.MD
+	sent := time.Now()
+	_, err := versionpb.NewVersionClient(cc).Get(c.outgoing(ctx, ""), &versionpb.GetRequest{},
+		grpc.Header(&header), grpc.Trailer(&trailer))
+	c.session.learn(header, sent, time.Now())
+	switch {
+	case err == nil, status.Code(err) == codes.Unimplemented:
+		return nil // even a server without that service has answered
+	case ctx.Err() != nil:
+		return unanswered(ctx, "connected, but no answer to a first call")
+	default:
+		return errors.New(status.Convert(err).Message())
+	}
+}
+
+// unanswered says why a wait ended.
+func unanswered(ctx context.Context, what string) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errors.New(what + " in time")
+	}
+	return ctx.Err()
+}
+
+// hearing dials and shakes hands once, and remembers what went wrong, which
+// the library itself tells only inside a longer text.
+type hearing struct {
+	credentials.TransportCredentials
+
+	mu     sync.Mutex
+	dialed bool
+	err    error
+}
+
+func (h *hearing) dial(ctx context.Context, addr string) (net.Conn, error) {
+	h.mu.Lock()
+	again := h.dialed
+	h.dialed = true
+	h.mu.Unlock()
+	if again {
+		return nil, errUsedUp
+	}
+	raw, err := (&net.Dialer{Control: control}).DialContext(ctx, "tcp", addr)
+	h.note(err)
+	return raw, err
+}
+
+// ClientHandshake keeps the error of the TLS handshake.
+func (h *hearing) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secure, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, raw)
+	h.note(err)
+	return secure, info, err
+}
+
+// Clone keeps what was heard: one link has one of these.
+func (h *hearing) Clone() credentials.TransportCredentials { return h }
+
+func (h *hearing) note(err error) {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		err = op.Err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.err = err
+}
+
+// reason is what was heard, or the other error if nothing was.
+func (h *hearing) reason(other error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return h.err
+	}
+	return other
+}
