@@ -2490,7 +2490,7 @@ type Request struct {
 	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Digest        []byte                 `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"` // SHA-256 of the command without request id and term
 	Result        *Result                `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"` // birth time of the request id, milliseconds: the window counts from it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2558,6 +2558,257 @@ func (x *Request) GetAt() *timestamppb.Timestamp {
 		return x.At
 	}
 	return nil
+}
+
+// Meta is the state's one row about itself, in snapshots.
+type Meta struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Epoch         string                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                                 // changes when history was replaced: indexes of different epochs do not compare
+	Index         uint64                 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`                                // Raft index of the newest applied entry
+	Time          int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`                                  // that entry's, unix nanoseconds
+	NodeVersion   uint32                 `protobuf:"varint,5,opt,name=node_version,json=nodeVersion,proto3" json:"node_version,omitempty"` // active version of the node protocol
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Meta) Reset() {
+	*x = Meta{}
+	mi := &file_api_commandpb_command_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Meta) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Meta) ProtoMessage() {}
+
+func (x *Meta) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Meta.ProtoReflect.Descriptor instead.
+func (*Meta) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Meta) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *Meta) GetEpoch() string {
+	if x != nil {
+		return x.Epoch
+	}
+	return ""
+}
+
+func (x *Meta) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Meta) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Meta) GetNodeVersion() uint32 {
+	if x != nil {
+		return x.NodeVersion
+	}
+	return 0
+}
+
+// Counters number the operations of an app in a workspace, in snapshots.
+type Counters struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           *deploymentpb.AppRef   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	Builds        uint64                 `protobuf:"varint,2,opt,name=builds,proto3" json:"builds,omitempty"`
+	Deployments   uint64                 `protobuf:"varint,3,opt,name=deployments,proto3" json:"deployments,omitempty"`
+	Releases      uint64                 `protobuf:"varint,4,opt,name=releases,proto3" json:"releases,omitempty"`
+	ActiveAt      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=active_at,json=activeAt,proto3" json:"active_at,omitempty"` // newest operation
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counters) Reset() {
+	*x = Counters{}
+	mi := &file_api_commandpb_command_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counters) ProtoMessage() {}
+
+func (x *Counters) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counters.ProtoReflect.Descriptor instead.
+func (*Counters) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Counters) GetApp() *deploymentpb.AppRef {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *Counters) GetBuilds() uint64 {
+	if x != nil {
+		return x.Builds
+	}
+	return 0
+}
+
+func (x *Counters) GetDeployments() uint64 {
+	if x != nil {
+		return x.Deployments
+	}
+	return 0
+}
+
+func (x *Counters) GetReleases() uint64 {
+	if x != nil {
+		return x.Releases
+	}
+	return 0
+}
+
+func (x *Counters) GetActiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ActiveAt
+	}
+	return nil
+}
+
+// SnapshotEnd closes the rows of a snapshot.
+type SnapshotEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tables        []*TableRows           `protobuf:"bytes,1,rep,name=tables,proto3" json:"tables,omitempty"` // every table, in the snapshot's order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotEnd) Reset() {
+	*x = SnapshotEnd{}
+	mi := &file_api_commandpb_command_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotEnd) ProtoMessage() {}
+
+func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
+func (*SnapshotEnd) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SnapshotEnd) GetTables() []*TableRows {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+type TableRows struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Table         string                 `protobuf:"bytes,1,opt,name=table,proto3" json:"table,omitempty"`
+	Rows          uint64                 `protobuf:"varint,2,opt,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableRows) Reset() {
+	*x = TableRows{}
+	mi := &file_api_commandpb_command_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableRows) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableRows) ProtoMessage() {}
+
+func (x *TableRows) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableRows.ProtoReflect.Descriptor instead.
+func (*TableRows) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *TableRows) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *TableRows) GetRows() uint64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
 }
 
 var File_api_commandpb_command_proto protoreflect.FileDescriptor
@@ -2748,7 +2999,25 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"request_id\x18\x02 \x01(\tR\trequestId\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\x120\n" +
 	"\x06result\x18\x04 \x01(\v2\x18.waypoint.command.ResultR\x06result\x12*\n" +
-	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02atB\x18Z\x16waypoint/api/commandpbb\x06proto3"
+	"\x02at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x88\x01\n" +
+	"\x04Meta\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\tR\x05epoch\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\x12!\n" +
+	"\fnode_version\x18\x05 \x01(\rR\vnodeVersion\"\xc8\x01\n" +
+	"\bCounters\x12-\n" +
+	"\x03app\x18\x01 \x01(\v2\x1b.waypoint.deployment.AppRefR\x03app\x12\x16\n" +
+	"\x06builds\x18\x02 \x01(\x04R\x06builds\x12 \n" +
+	"\vdeployments\x18\x03 \x01(\x04R\vdeployments\x12\x1a\n" +
+	"\breleases\x18\x04 \x01(\x04R\breleases\x127\n" +
+	"\tactive_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bactiveAt\"B\n" +
+	"\vSnapshotEnd\x123\n" +
+	"\x06tables\x18\x01 \x03(\v2\x1b.waypoint.command.TableRowsR\x06tables\"5\n" +
+	"\tTableRows\x12\x14\n" +
+	"\x05table\x18\x01 \x01(\tR\x05table\x12\x12\n" +
+	"\x04rows\x18\x02 \x01(\x04R\x04rowsB\x18Z\x16waypoint/api/commandpbb\x06proto3"
 
 var (
 	file_api_commandpb_command_proto_rawDescOnce sync.Once
@@ -2762,7 +3031,7 @@ func file_api_commandpb_command_proto_rawDescGZIP() []byte {
 	return file_api_commandpb_command_proto_rawDescData
 }
 
-var file_api_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_api_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_api_commandpb_command_proto_goTypes = []any{
 	(*Entry)(nil),                   // 0: waypoint.command.Entry
 	(*Command)(nil),                 // 1: waypoint.command.Command
@@ -2799,24 +3068,29 @@ var file_api_commandpb_command_proto_goTypes = []any{
 	(*JobExpire)(nil),               // 32: waypoint.command.JobExpire
 	(*Prune)(nil),                   // 33: waypoint.command.Prune
 	(*Request)(nil),                 // 34: waypoint.command.Request
-	(*errpb.Error)(nil),             // 35: waypoint.err.Error
-	(*clusterpb.Node)(nil),          // 36: waypoint.cluster.Node
-	(*authpb.Token)(nil),            // 37: waypoint.auth.Token
-	(*configpb.Change)(nil),         // 38: waypoint.config.Change
-	(*configpb.Scope)(nil),          // 39: waypoint.config.Scope
-	(*deploymentpb.Build)(nil),      // 40: waypoint.deployment.Build
-	(*deploymentpb.Fence)(nil),      // 41: waypoint.deployment.Fence
-	(*deploymentpb.Artifact)(nil),   // 42: waypoint.deployment.Artifact
-	(*deploymentpb.Deployment)(nil), // 43: waypoint.deployment.Deployment
-	(*deploymentpb.Release)(nil),    // 44: waypoint.deployment.Release
-	(*deploymentpb.Instance)(nil),   // 45: waypoint.deployment.Instance
-	(deploymentpb.InstanceState)(0), // 46: waypoint.deployment.InstanceState
-	(*runnerpb.Runner)(nil),         // 47: waypoint.runner.Runner
-	(*jobpb.Spec)(nil),              // 48: waypoint.job.Spec
-	(*jobpb.Stage)(nil),             // 49: waypoint.job.Stage
-	(jobpb.State)(0),                // 50: waypoint.job.State
-	(*durationpb.Duration)(nil),     // 51: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 52: google.protobuf.Timestamp
+	(*Meta)(nil),                    // 35: waypoint.command.Meta
+	(*Counters)(nil),                // 36: waypoint.command.Counters
+	(*SnapshotEnd)(nil),             // 37: waypoint.command.SnapshotEnd
+	(*TableRows)(nil),               // 38: waypoint.command.TableRows
+	(*errpb.Error)(nil),             // 39: waypoint.err.Error
+	(*clusterpb.Node)(nil),          // 40: waypoint.cluster.Node
+	(*authpb.Token)(nil),            // 41: waypoint.auth.Token
+	(*configpb.Change)(nil),         // 42: waypoint.config.Change
+	(*configpb.Scope)(nil),          // 43: waypoint.config.Scope
+	(*deploymentpb.Build)(nil),      // 44: waypoint.deployment.Build
+	(*deploymentpb.Fence)(nil),      // 45: waypoint.deployment.Fence
+	(*deploymentpb.Artifact)(nil),   // 46: waypoint.deployment.Artifact
+	(*deploymentpb.Deployment)(nil), // 47: waypoint.deployment.Deployment
+	(*deploymentpb.Release)(nil),    // 48: waypoint.deployment.Release
+	(*deploymentpb.Instance)(nil),   // 49: waypoint.deployment.Instance
+	(deploymentpb.InstanceState)(0), // 50: waypoint.deployment.InstanceState
+	(*runnerpb.Runner)(nil),         // 51: waypoint.runner.Runner
+	(*jobpb.Spec)(nil),              // 52: waypoint.job.Spec
+	(*jobpb.Stage)(nil),             // 53: waypoint.job.Stage
+	(jobpb.State)(0),                // 54: waypoint.job.State
+	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 56: google.protobuf.Timestamp
+	(*deploymentpb.AppRef)(nil),     // 57: waypoint.deployment.AppRef
 }
 var file_api_commandpb_command_proto_depIdxs = []int32{
 	1,  // 0: waypoint.command.Entry.commands:type_name -> waypoint.command.Command
@@ -2850,41 +3124,44 @@ var file_api_commandpb_command_proto_depIdxs = []int32{
 	31, // 28: waypoint.command.Command.job_cancel:type_name -> waypoint.command.JobCancel
 	32, // 29: waypoint.command.Command.job_expire:type_name -> waypoint.command.JobExpire
 	33, // 30: waypoint.command.Command.prune:type_name -> waypoint.command.Prune
-	35, // 31: waypoint.command.Result.error:type_name -> waypoint.err.Error
-	36, // 32: waypoint.command.Bootstrap.node:type_name -> waypoint.cluster.Node
+	39, // 31: waypoint.command.Result.error:type_name -> waypoint.err.Error
+	40, // 32: waypoint.command.Bootstrap.node:type_name -> waypoint.cluster.Node
 	4,  // 33: waypoint.command.Bootstrap.secrets:type_name -> waypoint.command.Secret
-	37, // 34: waypoint.command.Bootstrap.token:type_name -> waypoint.auth.Token
-	36, // 35: waypoint.command.NodeUpsert.node:type_name -> waypoint.cluster.Node
-	37, // 36: waypoint.command.TokenCreate.token:type_name -> waypoint.auth.Token
-	36, // 37: waypoint.command.JoinTokenUse.node:type_name -> waypoint.cluster.Node
-	38, // 38: waypoint.command.ConfigSet.changes:type_name -> waypoint.config.Change
-	39, // 39: waypoint.command.ConfigSet.replace_file_scope:type_name -> waypoint.config.Scope
-	40, // 40: waypoint.command.BuildCreate.build:type_name -> waypoint.deployment.Build
-	41, // 41: waypoint.command.BuildFinish.fence:type_name -> waypoint.deployment.Fence
-	42, // 42: waypoint.command.BuildFinish.artifact:type_name -> waypoint.deployment.Artifact
-	43, // 43: waypoint.command.DeploymentCreate.deployment:type_name -> waypoint.deployment.Deployment
-	37, // 44: waypoint.command.DeploymentCreate.token:type_name -> waypoint.auth.Token
-	41, // 45: waypoint.command.DeploymentFinish.fence:type_name -> waypoint.deployment.Fence
-	41, // 46: waypoint.command.DeploymentDestroy.fence:type_name -> waypoint.deployment.Fence
-	44, // 47: waypoint.command.ReleaseCreate.release:type_name -> waypoint.deployment.Release
-	41, // 48: waypoint.command.ReleaseFinish.fence:type_name -> waypoint.deployment.Fence
-	45, // 49: waypoint.command.InstanceAttach.instance:type_name -> waypoint.deployment.Instance
-	46, // 50: waypoint.command.InstanceUpdate.state:type_name -> waypoint.deployment.InstanceState
-	47, // 51: waypoint.command.RunnerAttach.runner:type_name -> waypoint.runner.Runner
-	48, // 52: waypoint.command.JobSubmit.spec:type_name -> waypoint.job.Spec
-	41, // 53: waypoint.command.JobStage.fence:type_name -> waypoint.deployment.Fence
-	49, // 54: waypoint.command.JobStage.stage:type_name -> waypoint.job.Stage
-	41, // 55: waypoint.command.JobFinish.fence:type_name -> waypoint.deployment.Fence
-	50, // 56: waypoint.command.JobFinish.state:type_name -> waypoint.job.State
-	41, // 57: waypoint.command.JobExpire.fence:type_name -> waypoint.deployment.Fence
-	51, // 58: waypoint.command.Prune.instance_age:type_name -> google.protobuf.Duration
+	41, // 34: waypoint.command.Bootstrap.token:type_name -> waypoint.auth.Token
+	40, // 35: waypoint.command.NodeUpsert.node:type_name -> waypoint.cluster.Node
+	41, // 36: waypoint.command.TokenCreate.token:type_name -> waypoint.auth.Token
+	40, // 37: waypoint.command.JoinTokenUse.node:type_name -> waypoint.cluster.Node
+	42, // 38: waypoint.command.ConfigSet.changes:type_name -> waypoint.config.Change
+	43, // 39: waypoint.command.ConfigSet.replace_file_scope:type_name -> waypoint.config.Scope
+	44, // 40: waypoint.command.BuildCreate.build:type_name -> waypoint.deployment.Build
+	45, // 41: waypoint.command.BuildFinish.fence:type_name -> waypoint.deployment.Fence
+	46, // 42: waypoint.command.BuildFinish.artifact:type_name -> waypoint.deployment.Artifact
+	47, // 43: waypoint.command.DeploymentCreate.deployment:type_name -> waypoint.deployment.Deployment
+	41, // 44: waypoint.command.DeploymentCreate.token:type_name -> waypoint.auth.Token
+	45, // 45: waypoint.command.DeploymentFinish.fence:type_name -> waypoint.deployment.Fence
+	45, // 46: waypoint.command.DeploymentDestroy.fence:type_name -> waypoint.deployment.Fence
+	48, // 47: waypoint.command.ReleaseCreate.release:type_name -> waypoint.deployment.Release
+	45, // 48: waypoint.command.ReleaseFinish.fence:type_name -> waypoint.deployment.Fence
+	49, // 49: waypoint.command.InstanceAttach.instance:type_name -> waypoint.deployment.Instance
+	50, // 50: waypoint.command.InstanceUpdate.state:type_name -> waypoint.deployment.InstanceState
+	51, // 51: waypoint.command.RunnerAttach.runner:type_name -> waypoint.runner.Runner
+	52, // 52: waypoint.command.JobSubmit.spec:type_name -> waypoint.job.Spec
+	45, // 53: waypoint.command.JobStage.fence:type_name -> waypoint.deployment.Fence
+	53, // 54: waypoint.command.JobStage.stage:type_name -> waypoint.job.Stage
+	45, // 55: waypoint.command.JobFinish.fence:type_name -> waypoint.deployment.Fence
+	54, // 56: waypoint.command.JobFinish.state:type_name -> waypoint.job.State
+	45, // 57: waypoint.command.JobExpire.fence:type_name -> waypoint.deployment.Fence
+	55, // 58: waypoint.command.Prune.instance_age:type_name -> google.protobuf.Duration
 	2,  // 59: waypoint.command.Request.result:type_name -> waypoint.command.Result
-	52, // 60: waypoint.command.Request.at:type_name -> google.protobuf.Timestamp
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	56, // 60: waypoint.command.Request.at:type_name -> google.protobuf.Timestamp
+	57, // 61: waypoint.command.Counters.app:type_name -> waypoint.deployment.AppRef
+	56, // 62: waypoint.command.Counters.active_at:type_name -> google.protobuf.Timestamp
+	38, // 63: waypoint.command.SnapshotEnd.tables:type_name -> waypoint.command.TableRows
+	64, // [64:64] is the sub-list for method output_type
+	64, // [64:64] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_api_commandpb_command_proto_init() }
@@ -2930,7 +3207,7 @@ func file_api_commandpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_commandpb_command_proto_rawDesc), len(file_api_commandpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
