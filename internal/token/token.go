@@ -33,7 +33,7 @@ func Sign(key []byte, t *authpb.SignedToken) string {
 		return ""
 	}
 	body := prefix + encoding().EncodeToString(payload)
-	return body + "." + encoding().EncodeToString(mac(key, body))
+	return body + "." + mac(key, body)
 }
 
 // Verify returns the token that text was made of. The error, of kind
@@ -44,8 +44,8 @@ func Verify(key []byte, text string) (*authpb.SignedToken, error) {
 	if !ok || len(text) > maxText || !strings.HasPrefix(body, prefix) {
 		return nil, errs.New(errs.Unauthenticated, "the token is not a Waypoint token: check that it was copied whole")
 	}
-	given, err := encoding().DecodeString(sum)
-	if err != nil || !hmac.Equal(given, mac(key, body)) {
+	// The signature's text is compared, not its bytes: decoders skip line breaks.
+	if !hmac.Equal([]byte(sum), []byte(mac(key, body))) {
 		return nil, errs.New(errs.Unauthenticated, "the token was not signed by this cluster")
 	}
 	payload, err := encoding().DecodeString(body[len(prefix):])
@@ -59,10 +59,11 @@ func Verify(key []byte, text string) (*authpb.SignedToken, error) {
 	return t, nil
 }
 
-func mac(key []byte, body string) []byte {
+// mac returns the text of the signature of body.
+func mac(key []byte, body string) string {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(body))
-	return h.Sum(nil)
+	return encoding().EncodeToString(h.Sum(nil))
 }
 
 func encoding() *base64.Encoding { return base64.RawURLEncoding.Strict() }

@@ -1,0 +1,51 @@
+package atomicfile_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"waypoint/internal/atomicfile"
+)
+
+func TestWriteReplacesContentAndMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "keyring")
+	if err := os.WriteFile(path, []byte("a much longer old content"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := atomicfile.Write(path, []byte("new"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(path)
+	if err != nil || string(content) != "new" {
+		t.Errorf("content is %q (%v)", content, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode is %v (%v)", info.Mode(), err)
+	}
+	onlyFile(t, path)
+}
+
+func TestAFailureLeavesEverythingAsItWas(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "sub")
+	path := filepath.Join(dir, "taken")
+	if err := atomicfile.Write(path, nil, 0o600); err == nil {
+		t.Error("a missing folder is no error")
+	}
+	if err := os.MkdirAll(filepath.Join(path, "child"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := atomicfile.Write(path, []byte("x"), 0o600); err == nil {
+		t.Error("a folder was replaced by a file")
+	}
+	onlyFile(t, path)
+}
+
+func onlyFile(t *testing.T, path string) {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 || entries[0].Name() != filepath.Base(path) {
+		t.Errorf("beside %s: %v (%v)", path, entries, err)
+	}
+}
