@@ -1,0 +1,238 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"waypoint/api/jobpb"
+	"waypoint/test/harness"
+)
+
+// slowProject is a project whose build takes a few seconds and counts how
+// often it was begun and ended.
+const slowProject = `
+project = "slow"
+
+app "slow" {
+  build {
+    use "exec" {
+      command = ["sh", "-c", "echo begin >> ran; i=0; while [ $i -lt 40 ]; do echo line $i; i=$((i+1)); sleep 0.2; done; echo end >> ran"]
+      output  = "ran"
+    }
+  }
+  deploy {
+    use "noop" {}
+  }
+}
+`
+
+// TestKillAnyNode kills each node of three in turn, with SIGKILL, under a
+// running "logs -f", a running job and a steady writer, and starts it again.
+func TestKillAnyNode(t *testing.T) {
+	ctx := testContext(t)
+	c := startCluster(t, 3)
+	deployHello(t, c)
+	before := childStarts(t, ctx, c)
+	logs, err := c.Follow(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Stop()
+	startRunner(t, ctx, c)
+
+	for round, node := range killOrder(t, ctx, c) {
+		t.Logf("round %d: kill %s", round, node.Name)
+		job := startSlowJob(t, ctx, c)
+		killUnderLoad(t, ctx, c, node, logs)
+		job.finishesOnce(t, ctx, c)
+		if err := node.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := harness.Until(ctx, time.Minute, func() error { return c.Voters(ctx, 3) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() error {
+		after, err := starts(ctx, c)
+		if err == nil && fmt.Sprint(after) != fmt.Sprint(before) {
+			err = fmt.Errorf("starts of each instance's application: %v before, %v now", before, after)
+		}
+		return err
+	}
+	if err := harness.Until(ctx, 30*time.Second, check); err != nil {
+		t.Error(err)
+	}
+}
+
+// killOrder is the leader first, then the others.
+func killOrder(t *testing.T, ctx context.Context, c *harness.Cluster) []*harness.Node {
+	t.Helper()
+	leader, err := c.Leader(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := []*harness.Node{leader}
+	for _, n := range c.Nodes {
+		if n != leader {
+			order = append(order, n)
+		}
+	}
+	return order
+}
+
+// killUnderLoad kills the node between the writes of a steady writer and
+// checks that no write failed, none took 2 s and no log line is missing.
+func killUnderLoad(t *testing.T, ctx context.Context, c *harness.Cluster, node *harness.Node, logs *harness.Follower) {
+	t.Helper()
+	writes := harness.StartWriter(ctx, func(ctx context.Context, n int) error {
+		_, err := c.Run(ctx, "project", "apply", fmt.Sprintf("tick-%d", n))
+		return err
+	})
+	defer writes.Stop()
+	if err := writes.Await(ctx, 10, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := logs.Next(ctx, 2, 20*time.Second, ""); err != nil {
+		t.Fatal(err)
+	}
+	logs.Forget()
+	node.Kill()
+	if err := writes.Await(ctx, 30, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	writes.Stop()
+	gap, failed, last := writes.Result()
+	t.Logf("longest time between two writes when %s was killed: %s", node.Name, gap)
+	if failed > 0 {
+		t.Errorf("%d writes failed: %v", failed, last)
+	}
+	if gap >= 2*time.Second {
+		t.Errorf("writes paused for %s", gap)
+	}
+	if _, err := logs.Next(ctx, 10, 20*time.Second, ""); err != nil {
+		t.Error(err)
+	}
+	if missing := logs.Missing(); missing != "" {
+		t.Errorf("log lines are missing: %s", missing)
+	}
+}
+
+// childStarts returns how often each attached instance has started its application.
+func childStarts(t *testing.T, ctx context.Context, c *harness.Cluster) map[string]uint32 {
+	t.Helper()
+	s, err := starts(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s) != 2 {
+		t.Fatalf("%d instances are attached, want 2", len(s))
+	}
+	return s
+}
+
+func starts(ctx context.Context, c *harness.Cluster) (map[string]uint32, error) {
+	instances, err := c.Instances(ctx)
+	s := map[string]uint32{}
+	for _, i := range instances {
+		s[i.GetId()] = i.GetChildStarts()
+	}
+	return s, err
+}
+
+// startRunner runs "waypoint runner agent" for the time of the test.
+func startRunner(t *testing.T, ctx context.Context, c *harness.Cluster) {
+	t.Helper()
+	cmd := c.Command(ctx, "runner", "agent", "-name=r1")
+	log, err := os.Create(filepath.Join(c.Dir, "runner.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Cancel(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Error(err)
+		}
+		_ = cmd.Wait() // its exit code is not what is tested
+		if t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			t.Logf("the runner said:\n%s", text)
+		}
+	})
+}
+
+// slowJob is a build on the remote runner.
+type slowJob struct{ id, folder string }
+
+func startSlowJob(t *testing.T, ctx context.Context, c *harness.Cluster) slowJob {
+	t.Helper()
+	folder, err := os.MkdirTemp(c.Dir, "slow-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "waypoint.hcl"), []byte(slowProject), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out := mustRun(t, c, ctx, "build", "-p="+folder, "-remote", "-detach")
+	fields := strings.Fields(out)
+	job := slowJob{folder: folder}
+	for _, f := range fields {
+		if len(f) == 26 && strings.ToUpper(f) == f {
+			job.id = f
+		}
+	}
+	if job.id == "" {
+		t.Fatalf("no job id in %q", out)
+	}
+	err = harness.Until(ctx, 30*time.Second, func() error {
+		state, err := job.state(ctx, c)
+		if err == nil && state.GetState() != jobpb.State_STATE_RUNNING {
+			err = fmt.Errorf("job %s is %s, %s", job.id, state.GetState(), state.GetWaiting())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return job
+}
+
+func (j slowJob) state(ctx context.Context, c *harness.Cluster) (*jobpb.Job, error) {
+	var reply jobpb.GetResponse
+	err := c.Query(ctx, &reply, "job", "inspect", j.id)
+	return reply.GetJob(), err
+}
+
+// finishesOnce waits for the job's success and checks that its work was begun
+// and ended exactly once and that its whole output is there.
+func (j slowJob) finishesOnce(t *testing.T, ctx context.Context, c *harness.Cluster) {
+	t.Helper()
+	err := harness.Until(ctx, time.Minute, func() error {
+		state, err := j.state(ctx, c)
+		if err == nil && state.GetState() != jobpb.State_STATE_SUCCEEDED {
+			err = fmt.Errorf("job %s is %s: %s", j.id, state.GetState(), state.GetError())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran, err := os.ReadFile(filepath.Join(j.folder, "ran"))
+	if err != nil || string(ran) != "begin\nend\n" {
+		t.Errorf("the job's work ran as %q (%v), want once", ran, err)
+	}
+	out := mustRun(t, c, ctx, "job", "watch", j.id)
+	for _, want := range []string{"line 0\n", "line 39\n"} {
+		if strings.Count(out, want) != 1 {
+			t.Errorf("the job's output has %q %d times, want once:\n%s", want, strings.Count(out, want), out)
+		}
+	}
+}
