@@ -1,0 +1,101 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"waypoint/errs"
+	"waypoint/plugin"
+)
+
+// Destroy ends the deployment's processes that are still who the record says,
+// all at the same time, and removes its folder.
+func (p *Platform) Destroy(ctx context.Context, req *plugin.DestroyRequest) error {
+	if req.ID == "" || filepath.Base(req.ID) != req.ID {
+		return errs.New(errs.Invalid, "%q is no deployment id", req.ID)
+	}
+	dir := p.dir(req.ID)
+	rec, err := loadRecord(dir)
+	if err != nil {
+		return errs.New(errs.Internal, "read what runs in %s: %w", dir, err)
+	}
+	if err := p.end(ctx, req, rec); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return errs.New(errs.Internal, "remove the deployment's folder: %w", err)
+	}
+	return nil
+}
+
+func (p *Platform) end(ctx context.Context, req *plugin.DestroyRequest, rec *record) error {
+	boot, err := bootID()
+	if err != nil {
+		return errs.New(errs.Internal, "find this machine's boot id: %w", err)
+	}
+	if rec.Boot != boot {
+		return nil // the machine has been started anew: none of them is left
+	}
+	var left []*handle
+	defer func() {
+		for _, h := range left {
+			h.close()
+		}
+	}()
+	for _, proc := range rec.Processes {
+		if h := proc.open(); h != nil {
+			left = append(left, h)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	fmt.Fprintf(req.Output, "stop %d instances\n", len(left))
+	for _, h := range left {
+		if err := h.signal(syscall.SIGTERM); err != nil {
+			return errs.New(errs.PermissionDenied, "stop pid %d: %w", h.pid, err)
+		}
+	}
+	if err := p.gone(ctx, left, p.config.Grace); !errs.Is(err, errs.Deadline) {
+		return err
+	}
+	for _, h := range left {
+		if h.alive() {
+			fmt.Fprintf(req.Output, "pid %d has not ended within %s: kill it\n", h.pid, p.config.Grace)
+			h.killSession()
+		}
+	}
+	return p.gone(ctx, left, p.config.Grace)
+}
+
+// gone waits until all processes have ended: errs.Deadline if they have not
+// within limit.
+func (p *Platform) gone(ctx context.Context, handles []*handle, limit time.Duration) error {
+	ticker := time.NewTicker(min(p.config.Poll, 50*time.Millisecond))
+	defer ticker.Stop()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		p.reap()
+		left := 0
+		for _, h := range handles {
+			if h.alive() {
+				left++
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errs.New(errs.Canceled, "wait for %d instances to end: %w", left, context.Cause(ctx))
+		case <-timer.C:
+			return errs.New(errs.Deadline, "%d instances have not ended within %s", left, limit)
+		case <-ticker.C:
+		}
+	}
+}
