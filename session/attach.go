@@ -1,0 +1,254 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"waypoint/api/deploymentpb"
+	"waypoint/api/entrypointpb"
+	"waypoint/errs"
+	"waypoint/internal/ids"
+	"waypoint/logs"
+)
+
+// AttachStream is the server's side of an entrypoint's Attach call.
+type AttachStream interface {
+	Send(*entrypointpb.Down) error
+	Recv() (*entrypointpb.Up, error)
+}
+
+// attach is one attach stream.
+type attach struct {
+	in         *Instances
+	stream     AttachStream
+	deployment string
+	end        context.CancelCauseFunc
+	out        outbox
+	heard      atomic.Int64 // when the last message came, unix nanoseconds
+	hello      chan *entrypointpb.Hello
+	admitted   chan struct{} // closed when messages after hello may be handled
+
+	// Set when it is admitted.
+	inst *instance
+	row  *deploymentpb.Instance // what the replicated row should say; guarded by Instances.mu
+	left bool                   // guarded by Instances.mu
+	have held                   // guarded by the group's mutex
+}
+
+// errGoodbye is the cause of a stream's end when the process said that it ends.
+var errGoodbye = errors.New("instance said goodbye")
+
+// Attach serves one attach stream of an entrypoint whose token is for the
+// deployment, until the stream ends, is replaced by a newer one, or the node
+// shuts down. It may return while Recv is still blocked: the stream must end
+// when Attach has returned.
+func (in *Instances) Attach(ctx context.Context, stream AttachStream, deploymentID string) error {
+	ctx, end, err := in.enter(ctx)
+	if err != nil {
+		return err
+	}
+	a := &attach{
+		in: in, stream: stream, deployment: deploymentID, end: end,
+		hello:    make(chan *entrypointpb.Hello, 1),
+		admitted: make(chan struct{}),
+	}
+	a.out = outbox{send: stream.Send, spawn: in.spawn, fail: end}
+	a.heard.Store(time.Now().UnixNano())
+	defer end(nil)
+	if !in.spawn(func() { a.receive(ctx) }) {
+		return errShutdown()
+	}
+	err = a.serve(ctx)
+	if errors.Is(err, errGoodbye) || errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// serve waits for hello, admits the instance and sees to its stream.
+func (a *attach) serve(ctx context.Context) error {
+	timer := time.NewTimer(helloTimeout)
+	defer timer.Stop()
+	var hello *entrypointpb.Hello
+	select {
+	case hello = <-a.hello:
+	case <-timer.C:
+		return errs.New(errs.Deadline, "attach: no hello within %s", helloTimeout)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	deployment, err := a.in.deployment(ctx, a.deployment)
+	if err != nil {
+		return err
+	}
+	if err := a.in.admit(a, hello, deployment); err != nil {
+		return err
+	}
+	defer func() { a.in.leave(a, context.Cause(ctx)) }()
+	close(a.admitted)
+	a.in.subscribe(ctx, a, hello.GetHave(), deployment.GetApp())
+	defer a.in.unsubscribe(a)
+	return a.watchIdle(ctx, timer)
+}
+
+// watchIdle returns why the stream is to end.
+func (a *attach) watchIdle(ctx context.Context, timer *time.Timer) error {
+	limit := a.in.cfg.IdleTimeout
+	for {
+		idle := time.Since(time.Unix(0, a.heard.Load()))
+		if idle >= limit {
+			err := errs.New(errs.Unavailable, "attach: no word from the instance for %s", limit)
+			a.end(err)
+			return err
+		}
+		timer.Reset(limit - idle)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// receive handles what the instance sends, until the stream ends.
+func (a *attach) receive(ctx context.Context) {
+	first := true
+	for {
+		up, err := a.stream.Recv()
+		if err != nil {
+			a.end(err)
+			return
+		}
+		a.heard.Store(time.Now().UnixNano())
+		if !first {
+			a.handle(up)
+			continue
+		}
+		first = false
+		if up.GetHello() == nil {
+			a.end(errs.New(errs.Invalid, "attach: the first message is not hello"))
+			return
+		}
+		a.hello <- up.GetHello()
+		select {
+		case <-a.admitted:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *attach) handle(up *entrypointpb.Up) {
+	switch kind := up.GetKind().(type) {
+	case *entrypointpb.Up_Logs:
+		a.in.takeLogs(a.inst.ring, kind.Logs)
+	case *entrypointpb.Up_Child:
+		a.in.childChanged(a, kind.Child)
+	case *entrypointpb.Up_Ping:
+		a.out.answerPing()
+	case *entrypointpb.Up_Goodbye:
+		a.in.goodbye(a, kind.Goodbye)
+	case *entrypointpb.Up_Hello:
+		a.end(errs.New(errs.Invalid, "attach: a second hello"))
+	}
+}
+
+// deployment returns the row, for which it waits a moment if this node lags.
+func (in *Instances) deployment(ctx context.Context, id string) (*deploymentpb.Deployment, error) {
+	row, err := waitRow(ctx, in.cfg.Store, deploymentTimeout, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case row == nil:
+		return nil, errs.New(errs.NotFound, "attach: this node knows no deployment %s", id)
+	case row.GetStatus() == deploymentpb.Status_STATUS_DESTROYED:
+		return nil, errs.New(errs.NotFound, "attach: deployment %s has been destroyed", id)
+	}
+	return row, nil
+}
+
+// admit makes a the instance's stream, in place of an older one, and welcomes
+// it.
+func (in *Instances) admit(a *attach, hello *entrypointpb.Hello, d *deploymentpb.Deployment) error {
+	id := hello.GetInstanceId()
+	if _, err := ids.Time(id); err != nil || len(id) != ulidLen || hello.GetGeneration() == 0 {
+		return errs.New(errs.Invalid, "attach: instance id %q or generation %d is malformed", id, hello.GetGeneration())
+	}
+	if known := in.cfg.Store.Read().Instance(id); known != nil && known.GetDeploymentId() != d.GetId() {
+		return errs.New(errs.PermissionDenied, "attach: instance %s belongs to another deployment", id)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.draining {
+		return errs.New(errs.Unavailable, "attach: this node is leaving: use another one")
+	}
+	inst := in.byID[id]
+	switch {
+	case inst == nil:
+		inst = &instance{id: id, deployment: d.GetId(), ring: logs.NewRing(in.share())}
+		in.byID[id] = inst
+	case inst.deployment != d.GetId():
+		return errs.New(errs.PermissionDenied, "attach: instance %s belongs to another deployment", id)
+	case hello.GetGeneration() <= inst.generation:
+		return errs.New(errs.StaleAttempt, "attach: generation %d of instance %s is not above %d, which this node has seen", hello.GetGeneration(), id, inst.generation)
+	}
+	if inst.live != nil {
+		inst.live.end(errs.New(errs.StaleAttempt, "attach: replaced by generation %d", hello.GetGeneration()))
+	} else {
+		in.live++
+	}
+	inst.generation, inst.live = hello.GetGeneration(), a
+	a.inst = inst
+	a.row = in.newRow(hello, d)
+	in.rows.set(a.row)
+	a.out.order(&entrypointpb.Down{Kind: &entrypointpb.Down_Welcome{Welcome: &entrypointpb.Welcome{
+		NodeId:        in.cfg.NodeID,
+		SendLogsAfter: inst.ring.Last(),
+		ServerAddrs:   in.cfg.Servers(),
+	}}})
+	return nil
+}
+
+// leave takes a out of the registry unless a newer stream has done so.
+func (in *Instances) leave(a *attach, cause error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	inst := a.inst
+	if inst.live != a {
+		return
+	}
+	inst.live, inst.left = nil, time.Now()
+	if inst.exited {
+		inst.ring.Close()
+	}
+	if in.live--; in.live == 0 && in.empty != nil {
+		close(in.empty)
+		in.empty = nil
+	}
+	in.cfg.Logger.Debug("instance left", "instance", inst.id, "generation", inst.generation, "cause", cause)
+	if a.row.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED {
+		in.changeRow(a, func(row *deploymentpb.Instance) {
+			row.State = deploymentpb.InstanceState_INSTANCE_STATE_DETACHED
+		})
+	}
+}
+
+func (in *Instances) childChanged(a *attach, child *entrypointpb.ChildState) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.changeRow(a, func(row *deploymentpb.Instance) { setChild(row, child) })
+}
+
+func (in *Instances) goodbye(a *attach, bye *entrypointpb.Goodbye) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	a.inst.exited = true
+	in.changeRow(a, func(row *deploymentpb.Instance) {
+		row.State = deploymentpb.InstanceState_INSTANCE_STATE_EXITED
+		row.ChildPid, row.ExitCode = 0, bye.GetExitCode()
+	})
+	a.end(errGoodbye)
+}

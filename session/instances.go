@@ -1,0 +1,183 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"waypoint/api/commandpb"
+	"waypoint/errs"
+	"waypoint/internal/task"
+	"waypoint/logs"
+	"waypoint/state"
+)
+
+// RowApplier puts rows about what is attached into the replicated state.
+type RowApplier interface {
+	Apply(ctx context.Context, cmd *commandpb.Command) (*commandpb.Result, error)
+}
+
+// InstancesConfig is what a registry of instances needs. Zero durations and
+// sizes stand for the defaults.
+type InstancesConfig struct {
+	NodeID  string
+	BootID  string
+	Store   *state.Store
+	Applier RowApplier
+	// Open opens a sealed configuration value.
+	Open func(envelope, aad []byte) ([]byte, error)
+	// Servers returns the addresses of all members, OtherServers those of all
+	// but this node.
+	Servers      func() []string
+	OtherServers func() []string
+	Logger       hclog.Logger
+
+	RingBytes   int           // kept log lines per instance; 1 MiB
+	LogBudget   int64         // kept log lines of all instances; 64 MiB
+	KeepRings   time.Duration // of instances that left; 1 hour
+	IdleTimeout time.Duration // a stream that says nothing for so long is dropped; 45 s
+	ExecTimeout time.Duration // for an entrypoint to take up an exec session; 10 s
+	Heartbeat   time.Duration // between signs of life on a quiet log stream; 15 s
+	Reconcile   time.Duration // pause before rows of this node are compared with its streams; 2 s
+}
+
+const (
+	helloTimeout      = 10 * time.Second // for the first message of an attach
+	deploymentTimeout = time.Second      // for a deployment's row to arrive here
+	housekeeping      = time.Minute
+)
+
+func (c InstancesConfig) withDefaults() InstancesConfig {
+	orBytes := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orTime := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orBytes(&c.RingBytes, 1<<20)
+	if c.LogBudget == 0 {
+		c.LogBudget = 64 << 20
+	}
+	orTime(&c.KeepRings, time.Hour)
+	orTime(&c.IdleTimeout, 45*time.Second)
+	orTime(&c.ExecTimeout, 10*time.Second)
+	orTime(&c.Heartbeat, 15*time.Second)
+	orTime(&c.Reconcile, 2*time.Second)
+	return c
+}
+
+// Instances is the registry of the instances attached to this node.
+type Instances struct {
+	cfg      InstancesConfig
+	rows     *rows
+	logBytes logBytes
+	started  chan struct{}   // closed when Run has begun
+	base     context.Context // Run's, once it has begun
+
+	life   sync.Mutex
+	closed bool // nothing is spawned any more
+	tasks  sync.WaitGroup
+
+	mu       sync.Mutex
+	draining bool
+	byID     map[string]*instance
+	groups   map[string]*group // by deployment id
+	execs    map[string]*execSession
+	live     int           // attached now
+	empty    chan struct{} // closed when live becomes 0; nil while nobody waits
+}
+
+// instance is a process known here, attached or not. Fields are guarded by
+// Instances.mu; the ring guards itself.
+type instance struct {
+	id         string
+	deployment string
+	generation uint64 // newest seen
+	ring       *logs.Ring
+	live       *attach   // nil after it left
+	left       time.Time // when it left
+	exited     bool      // its process has said goodbye
+}
+
+// NewInstances returns an empty registry. Streams wait until Run is called.
+func NewInstances(cfg InstancesConfig) *Instances {
+	cfg = cfg.withDefaults()
+	return &Instances{
+		cfg:     cfg,
+		rows:    newRows(cfg),
+		started: make(chan struct{}),
+		byID:    map[string]*instance{},
+		groups:  map[string]*group{},
+		execs:   map[string]*execSession{},
+	}
+}
+
+// Run keeps the registry's rows in the replicated state, until ctx ends. Then
+// it ends every stream and waits for all it has started.
+func (in *Instances) Run(ctx context.Context) error {
+	base, cancel := context.WithCancelCause(ctx)
+	in.base, in.rows.refused = base, in.rowRefused
+	close(in.started)
+	err := task.Run(ctx, in.rows.run, in.reconcile, in.housekeep)
+
+	cancel(errShutdown())
+	in.life.Lock()
+	in.closed = true
+	in.life.Unlock()
+	in.tasks.Wait()
+	return err
+}
+
+func errShutdown() error {
+	return errs.New(errs.Unavailable, "this node is shutting down: use another one")
+}
+
+// spawn starts fn, for which Run waits. It returns false after the end of Run.
+func (in *Instances) spawn(fn func()) bool {
+	in.life.Lock()
+	defer in.life.Unlock()
+	if in.closed {
+		return false
+	}
+	in.tasks.Go(fn)
+	return true
+}
+
+// enter returns ctx, which then also ends with Run, once Run has begun.
+func (in *Instances) enter(ctx context.Context) (context.Context, context.CancelCauseFunc, error) {
+	select {
+	case <-in.started:
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(in.base, func() { cancel(context.Cause(in.base)) })
+	return ctx, func(cause error) { stop(); cancel(cause) }, nil
+}
+
+// housekeep forgets rings whose time is over.
+func (in *Instances) housekeep(ctx context.Context) error {
+	ticker := time.NewTicker(housekeeping)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			in.forget(now.Add(-in.cfg.KeepRings))
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Attached returns how many instances are attached now.
+func (in *Instances) Attached() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.live
+}
