@@ -1,0 +1,135 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+
+	"waypoint/api/commandpb"
+	"waypoint/api/configpb"
+	"waypoint/errs"
+	"waypoint/state"
+)
+
+// configSet makes all of its changes or none. The result names the variables
+// that changed, and has the version of the last one that was set.
+func configSet(o *op, c *commandpb.ConfigSet) (*commandpb.Result, error) {
+	result := unchanged()
+	named := map[string]bool{}
+	for _, change := range c.GetChanges() {
+		v := variableOf(change)
+		if err := o.checkVariable(v, change); err != nil {
+			return nil, err
+		}
+		if named[identity(v)] {
+			return nil, errs.New(errs.Invalid, "variable %q is changed twice in one request", v.GetName())
+		}
+		named[identity(v)] = true
+		if err := o.changeVariable(v, change, result); err != nil {
+			return nil, err
+		}
+	}
+	if scope := c.GetReplaceFileScope(); scope != nil {
+		if err := o.dropUnnamed(scope, named, result); err != nil {
+			return nil, err
+		}
+	}
+	return result, nil
+}
+
+// variableOf is the variable that a change wants, without version and time.
+func variableOf(change *configpb.Change) *configpb.Variable {
+	v := &configpb.Variable{
+		Scope:  change.GetScope(),
+		Name:   change.GetName(),
+		Origin: change.GetOrigin(),
+		Sealed: change.GetSealed(),
+	}
+	if v.Scope == nil {
+		v.Scope = &configpb.Scope{}
+	}
+	if v.Origin == configpb.Origin_ORIGIN_UNSPECIFIED {
+		v.Origin = configpb.Origin_ORIGIN_SET
+	}
+	return v
+}
+
+// identity tells the variables of one request apart.
+func identity(v *configpb.Variable) string {
+	s := v.GetScope()
+	return fmt.Sprintf("%q %q %q %q %d", s.GetProject(), s.GetApp(), s.GetWorkspace(), v.GetName(), v.GetOrigin())
+}
+
+func (o *op) checkVariable(v *configpb.Variable, change *configpb.Change) error {
+	switch {
+	case v.GetName() == "":
+		return errs.New(errs.Invalid, "a variable needs a name")
+	case change.GetValue() != "":
+		return errs.New(errs.Invalid, "the value of %q is not sealed", v.GetName())
+	case !change.GetDelete() && len(change.GetSealed()) == 0:
+		return errs.New(errs.Invalid, "variable %q has no value", v.GetName())
+	case v.GetOrigin() == configpb.Origin_ORIGIN_FILE && v.GetScope().GetApp() == "":
+		return errs.New(errs.Invalid, "a project file sets variables of apps only, not %q", v.GetName())
+	}
+	return o.checkScope(v.GetScope())
+}
+
+func (o *op) checkScope(s *configpb.Scope) error {
+	switch {
+	case s.GetProject() == "" && s.GetApp() != "":
+		return errs.New(errs.Invalid, "a scope with app %q needs a project", s.GetApp())
+	case s.GetProject() == "":
+		return nil
+	}
+	return o.checkApp(s.GetProject(), s.GetApp())
+}
+
+func (o *op) changeVariable(v *configpb.Variable, change *configpb.Change, result *commandpb.Result) error {
+	old := o.Variable(v.GetScope(), v.GetName(), v.GetOrigin())
+	if change.IfVersion != nil && old.GetVersion() != change.GetIfVersion() {
+		return errs.New(errs.Conflict, "variable %q is %s, not %s: read it again",
+			v.GetName(), versionText(old.GetVersion()), versionText(change.GetIfVersion()))
+	}
+	switch {
+	case change.GetDelete() && old == nil:
+		return nil
+	case change.GetDelete():
+		state.Delete(o.WriteTx, old)
+	case old != nil && bytes.Equal(old.GetSealed(), v.GetSealed()):
+		result.Version = old.GetVersion()
+		return nil
+	default:
+		v.Version = old.GetVersion() + 1
+		v.UpdatedAt = o.now
+		state.Put(o.WriteTx, v)
+		result.Version = v.GetVersion()
+	}
+	result.Unchanged = false
+	result.Ids = append(result.Ids, v.GetName())
+	return nil
+}
+
+func versionText(version uint64) string {
+	if version == 0 {
+		return "not there"
+	}
+	return fmt.Sprintf("at version %d", version)
+}
+
+// dropUnnamed deletes what the project file no longer says of the scope.
+func (o *op) dropUnnamed(scope *configpb.Scope, named map[string]bool, result *commandpb.Result) error {
+	if scope.GetApp() == "" {
+		return errs.New(errs.Invalid, "a project file sets variables of apps only")
+	}
+	if err := o.checkScope(scope); err != nil {
+		return err
+	}
+	for _, v := range o.ConfigVariables(scope, true) {
+		if v.GetOrigin() != configpb.Origin_ORIGIN_FILE || named[identity(v)] {
+			continue
+		}
+		state.Delete(o.WriteTx, v)
+		result.Unchanged = false
+		result.Ids = append(result.Ids, v.GetName())
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package state
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+
+	"github.com/hashicorp/go-memdb"
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/proto"
+
+	"waypoint/api/commandpb"
+)
+
+// Restore replaces the state by a snapshot. It reads and checks all of it
+// first: if it returns an error, which wraps ErrSnapshot unless reading itself
+// failed, nothing has changed. Everything that was watched is woken, so that
+// readers turn to the new state.
+func (s *Store) Restore(r io.Reader) error {
+	db, err := s.tables.load(r)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	restored := newTx(&reader{tables: s.tables, txn: db.Txn(false)}).Meta()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.abandon
+	s.db, s.abandon = db, make(chan struct{})
+	s.move(position{epoch: restored.Epoch, index: restored.Index})
+	close(old)
+	return nil
+}
+
+// load reads a whole snapshot into a new database.
+func (t *tables) load(r io.Reader) (*memdb.MemDB, error) {
+	in := &verifier{r: r, sum: sha256.New()}
+	if err := in.head(); err != nil {
+		return nil, err
+	}
+	db, err := t.parse(in)
+	if in.failed != nil {
+		return nil, in.failed
+	}
+	// What is damaged may look like anything: the sum's word comes first.
+	if sumErr := in.verify(); sumErr != nil {
+		return nil, sumErr
+	}
+	return db, err
+}
+
+func (t *tables) parse(in *verifier) (*memdb.MemDB, error) {
+	packed, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
+	if err != nil {
+		return nil, fmt.Errorf("open zstd: %w", err)
+	}
+	defer packed.Close()
+	l := &loader{tables: t, db: t.newDB(), in: bufio.NewReader(packed)}
+	if err := l.load(); err != nil {
+		return nil, err
+	}
+	return l.db, nil
+}
+
+// loader fills a new database from frames.
+type loader struct {
+	tables *tables
+	db     *memdb.MemDB
+	in     *bufio.Reader
+	next   int // in tables.inOrder
+	counts []*commandpb.TableRows
+	last   []byte // key of the newest row of the table
+}
+
+func (l *loader) load() error {
+	txn := l.db.Txn(true)
+	defer txn.Abort()
+	for {
+		kind, content, err := l.frame()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case frameTable:
+			err = l.table(string(content))
+		case frameRow:
+			err = l.row(txn, content)
+		case frameEnd:
+			if err := l.end(content); err != nil {
+				return err
+			}
+			txn.Commit()
+			return nil
+		default:
+			err = damaged("it has a frame of unknown kind %d", kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (l *loader) frame() (kind byte, content []byte, err error) {
+	kind, err = l.in.ReadByte()
+	if err != nil {
+		return 0, nil, damaged("read frame: %w", err)
+	}
+	size, err := binary.ReadUvarint(l.in)
+	if err != nil {
+		return 0, nil, damaged("read frame length: %w", err)
+	}
+	if size > maxFrame {
+		return 0, nil, damaged("a frame claims %d bytes", size)
+	}
+	content = make([]byte, size)
+	if _, err := io.ReadFull(l.in, content); err != nil {
+		return 0, nil, damaged("read frame content: %w", err)
+	}
+	return kind, content, nil
+}
+
+func (l *loader) table(name string) error {
+	all := l.tables.inOrder()
+	if l.next >= len(all) || all[l.next].tableName() != name {
+		return damaged("table %q is unknown or in the wrong place", name)
+	}
+	l.next++
+	l.last = nil
+	l.counts = append(l.counts, &commandpb.TableRows{Table: name})
+	return nil
+}
+
+func (l *loader) row(txn *memdb.Txn, content []byte) error {
+	if l.next == 0 {
+		return damaged("it has a row before its first table")
+	}
+	table := l.tables.inOrder()[l.next-1]
+	row, id, err := table.decode(content)
+	if err != nil {
+		return damaged("%w", err)
+	}
+	if bytes.Compare(id, l.last) <= 0 {
+		return damaged("table %s has a row twice or in the wrong place", table.tableName())
+	}
+	if err := txn.Insert(table.tableName(), row); err != nil {
+		return damaged("table %s: %w", table.tableName(), err)
+	}
+	l.last = id
+	l.counts[l.next-1].Rows++
+	return nil
+}
+
+func (l *loader) end(content []byte) error {
+	var end commandpb.SnapshotEnd
+	if err := proto.Unmarshal(content, &end); err != nil {
+		return damaged("decode end: %w", err)
+	}
+	if l.next != len(l.tables.inOrder()) {
+		return damaged("%d tables are missing", len(l.tables.inOrder())-l.next)
+	}
+	if !proto.Equal(&end, &commandpb.SnapshotEnd{Tables: l.counts}) {
+		return damaged("the numbers of rows are not those that were written")
+	}
+	if _, err := l.in.ReadByte(); !errors.Is(err, io.EOF) {
+		return damaged("it goes on after its end")
+	}
+	return nil
+}
+
+// verifier passes on all but the last sumSize bytes, which are the sum of the
+// others.
+type verifier struct {
+	r      io.Reader
+	sum    hash.Hash
+	held   []byte // read, and not known yet to be before the sum
+	ended  bool
+	failed error // of r, other than its end
+}
+
+// head reads what tells a snapshot from any other file.
+func (v *verifier) head() error {
+	head := make([]byte, len(magic)+1)
+	_, err := io.ReadFull(v, head)
+	switch {
+	case v.failed != nil:
+		return v.failed
+	case err != nil || !bytes.HasPrefix(head, []byte(magic)):
+		return damaged("it does not begin like one")
+	case head[len(magic)] != formatVersion:
+		return damaged("its format is version %d, this build reads version %d", head[len(magic)], formatVersion)
+	}
+	return nil
+}
+
+// Read returns io.EOF where the sum begins.
+func (v *verifier) Read(p []byte) (int, error) {
+	for len(v.held) <= sumSize && !v.ended {
+		v.fill()
+	}
+	if v.failed != nil {
+		return 0, v.failed
+	}
+	n := copy(p, v.held[:max(len(v.held)-sumSize, 0)])
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	v.sum.Write(v.held[:n])
+	v.held = v.held[:copy(v.held, v.held[n:])]
+	return n, nil
+}
+
+func (v *verifier) fill() {
+	const chunk = 32 << 10
+	start := len(v.held)
+	v.held = slices.Grow(v.held, chunk)
+	n, err := v.r.Read(v.held[start : start+chunk])
+	v.held = v.held[:start+n]
+	if err != nil {
+		v.ended = true
+		if !errors.Is(err, io.EOF) {
+			v.failed = fmt.Errorf("read snapshot: %w", err)
+		}
+	}
+}
+
+// verify reads what is left and compares the sums.
+func (v *verifier) verify() error {
+	if _, err := io.Copy(io.Discard, v); err != nil {
+		return err
+	}
+	if len(v.held) < sumSize || !bytes.Equal(v.sum.Sum(nil), v.held) {
+		return damaged("it is damaged or cut short: its checksum does not match")
+	}
+	return nil
+}
