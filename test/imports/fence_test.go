@@ -9,7 +9,7 @@ import (
 // The entrypoint runs in other people's containers: whatever it reaches, also
 // through others, makes it bigger and more likely to fail.
 func TestTheEntrypointReachesOnlyWhatItsFenceAllows(t *testing.T) {
-	for _, p := range goList(t, "-deps", "-tags=hashicorpmetrics,grpcnotrace", "../../cmd/waypoint-entrypoint") {
+	for _, p := range goList(t, "-deps", "-tags=hashicorpmetrics,grpcnotrace", root+"/cmd/waypoint-entrypoint") {
 		name := short(p.ImportPath)
 		switch {
 		case p.Standard:

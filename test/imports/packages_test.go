@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -25,8 +27,31 @@ type goPackage struct {
 	Standard     bool
 }
 
+// root is the module's root folder.
+const root = "../.."
+
 // modulePackages lists the packages of this module.
-func modulePackages(t *testing.T) []goPackage { return goList(t, "../../...") }
+func modulePackages(t *testing.T) []goPackage {
+	t.Helper()
+	watch(t)
+	return goList(t, root+"/...")
+}
+
+// watch opens every folder of the module, so that "go test", which cannot see
+// what "go list" reads, does not take a former result for the present one
+// after a package was added.
+func watch(t *testing.T) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != root && strings.HasPrefix(d.Name(), ".") {
+			return filepath.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // goList runs "go list" with the given flags and patterns. Packages that do not
 // compile are listed as far as they go: the compiler says what is wrong.
