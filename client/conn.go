@@ -100,17 +100,18 @@ func (u *unary) try(ctx context.Context) (err error, again bool) {
 func (u *unary) judge(ctx, attempt context.Context, l *link, err error) (error, bool) {
 	answered, kind := hasDetail(err), errs.KindOf(err)
 	err = errs.FromStatus(err)
+	// A node that is cut short by our deadline, or by its own end, may say
+	// so itself.
+	cut := !answered || kind == errs.Deadline || kind == errs.Canceled
 	switch {
-	case !answered && ctx.Err() != nil:
+	case cut && ctx.Err() != nil:
 		u.lost = l.addr
 		return err, true
-	case !answered && attempt.Err() != nil:
+	case cut && (attempt.Err() != nil || kind == errs.Deadline):
 		u.lost = l.addr
-		err = errs.New(errs.Unavailable, "no answer in time")
-		u.c.fail(l, err.Error())
+		u.c.fail(l, "no answer in time")
 		return err, true
-	case !answered && kind == errs.Unavailable, kind == errs.Canceled:
-		// The transport failed. A handler is also cancelled when its node stops.
+	case cut && (kind == errs.Unavailable || kind == errs.Canceled):
 		u.lost = l.addr
 		u.c.fail(l, err.Error())
 		return err, true

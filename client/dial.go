@@ -122,13 +122,16 @@ func (c *Client) race(ctx context.Context) (*link, error) {
 	slow := time.NewTicker(c.tuning.stagger)
 	defer slow.Stop()
 	for next, pending := 0, 0; next < len(addrs) || pending > 0; {
-		if next < len(addrs) && ctx.Err() == nil {
+		if ctx.Err() != nil {
+			discard(answers, pending)
+			return nil, ctx.Err()
+		}
+		if next < len(addrs) {
 			c.try(ctx, addrs[next], answers)
 			next, pending = next+1, pending+1
 		}
 		select {
 		case <-slow.C:
-			continue
 		case a := <-answers:
 			pending--
 			if a.err == nil {
@@ -137,10 +140,9 @@ func (c *Client) race(ctx context.Context) (*link, error) {
 				return a.link, nil
 			}
 		}
-		if ctx.Err() != nil {
-			discard(answers, pending)
-			return nil, ctx.Err()
-		}
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	return nil, errs.New(errs.Unavailable, "no server answers: %s", c.book.summary())
 }
