@@ -16,7 +16,8 @@ const (
 	maxFile     = 500
 	maxFunction = 80
 	maxFields   = 20
-	maxMethods  = 15
+	maxMethods  = 15 // exported
+	maxAll      = 40 // methods, exported or not
 )
 
 // source is one parsed Go file of this module.
@@ -29,7 +30,16 @@ type source struct {
 	generated bool
 }
 
-// sources parses every file that belongs to a package of this module.
+func TestSource(t *testing.T) {
+	all := sources(t)
+	t.Run("every package says what it is for", func(t *testing.T) { packageComments(t, all) })
+	t.Run("exported names say what they are", func(t *testing.T) { nameComments(t, all) })
+	t.Run("nothing calls what is banned", func(t *testing.T) { bannedCalls(t, all) })
+	t.Run("nothing grows too long", func(t *testing.T) { lengths(t, all) })
+}
+
+// sources parses every file that belongs to a package of this module; of
+// generated ones only what stands before the declarations.
 func sources(t *testing.T) []source {
 	t.Helper()
 	var all []source
@@ -37,13 +47,18 @@ func sources(t *testing.T) []source {
 	for _, p := range modulePackages(t) {
 		code := len(p.GoFiles)
 		for i, name := range append(append(p.GoFiles, p.TestGoFiles...), p.XTestGoFiles...) {
-			tree, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.ParseComments|parser.SkipObjectResolution)
+			mode := parser.ParseComments | parser.SkipObjectResolution
+			generated := strings.HasSuffix(name, ".pb.go")
+			if generated {
+				mode = parser.ParseComments | parser.PackageClauseOnly
+			}
+			tree, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, mode)
 			if err != nil {
 				t.Fatal(err)
 			}
 			all = append(all, source{
 				pkg: p, name: short(p.ImportPath) + "/" + name, files: files, tree: tree,
-				test: i >= code, generated: ast.IsGenerated(tree),
+				test: i >= code, generated: generated,
 			})
 		}
 	}
@@ -58,10 +73,11 @@ func (s source) lines(n ast.Node) int {
 	return s.files.Position(n.End()).Line - s.files.Position(n.Pos()).Line + 1
 }
 
-func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+func packageComments(t *testing.T, all []source) {
+	t.Helper()
 	comments := map[string]string{}
 	names := map[string]string{}
-	for _, s := range sources(t) {
+	for _, s := range all {
 		path := short(s.pkg.ImportPath)
 		names[path] = s.pkg.Name
 		if s.tree.Doc != nil && !strings.HasSuffix(s.tree.Name.Name, "_test") {
@@ -86,8 +102,9 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	}
 }
 
-func TestBannedCalls(t *testing.T) {
-	for _, s := range sources(t) {
+func bannedCalls(t *testing.T, all []source) {
+	t.Helper()
+	for _, s := range all {
 		if s.generated {
 			continue
 		}
@@ -144,9 +161,10 @@ func TestTheStateMachineTouchesNothingOutside(t *testing.T) {
 
 func deterministic(pkg string) bool { return below(pkg, "state") || below(pkg, "fsm") }
 
-func TestNothingGrowsTooLong(t *testing.T) {
-	methods := map[string]int{}
-	for _, s := range sources(t) {
+func lengths(t *testing.T, all []source) {
+	t.Helper()
+	exported, every := map[string]int{}, map[string]int{}
+	for _, s := range all {
 		if s.generated {
 			continue
 		}
@@ -159,8 +177,13 @@ func TestNothingGrowsTooLong(t *testing.T) {
 				if lines := s.lines(n); lines > maxFunction && !s.test {
 					t.Errorf("%s: %s has %d lines, at most %d", s.at(n), n.Name.Name, lines, maxFunction)
 				}
-				if n.Recv != nil && !s.test {
-					methods[short(s.pkg.ImportPath)+"."+receiver(n)]++
+				if n.Recv == nil || s.test {
+					return true
+				}
+				name := short(s.pkg.ImportPath) + "." + receiver(n)
+				every[name]++
+				if n.Name.IsExported() {
+					exported[name]++
 				}
 			case *ast.TypeSpec:
 				if st, ok := n.Type.(*ast.StructType); ok && st.Fields.NumFields() > maxFields && !s.test {
@@ -170,9 +193,10 @@ func TestNothingGrowsTooLong(t *testing.T) {
 			return true
 		})
 	}
-	for name, n := range methods {
-		if _, excused := manyMethods()[name]; n > maxMethods && !excused {
-			t.Errorf("%s has %d methods, at most %d: split it by what they are about", name, n, maxMethods)
+	for name, n := range every {
+		if _, excused := manyMethods()[name]; (exported[name] > maxMethods || n > maxAll) && !excused {
+			t.Errorf("%s has %d methods, %d of them exported, at most %d and %d: split it by what they are about",
+				name, n, exported[name], maxAll, maxMethods)
 		}
 	}
 }
@@ -192,8 +216,9 @@ func receiver(f *ast.FuncDecl) string {
 	return ""
 }
 
-func TestExportedNamesSayWhatTheyAre(t *testing.T) {
-	for _, s := range sources(t) {
+func nameComments(t *testing.T, all []source) {
+	t.Helper()
+	for _, s := range all {
 		if s.generated || s.test || s.pkg.Name == "main" {
 			continue
 		}
