@@ -163,7 +163,11 @@ func instanceWords(status *deploymentpb.AppStatus) string {
 		words += fmt.Sprintf(", %d detached", n)
 	}
 	if n := counts[deploymentpb.InstanceState_INSTANCE_STATE_LOST]; n > 0 {
-		words += fmt.Sprintf(", %d lost with its node", n)
+		whose := "its node"
+		if n > 1 {
+			whose = "their nodes"
+		}
+		words += fmt.Sprintf(", %d lost with %s", n, whose)
 	}
 	return words
 }

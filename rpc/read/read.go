@@ -55,6 +55,9 @@ func (r *Reader) At(ctx context.Context, index uint64) (*state.Tx, error) {
 	bounded, cancel := context.WithTimeout(ctx, appliedWait)
 	defer cancel()
 	if err := r.store.WaitIndex(bounded, epoch, index); err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		return nil, errs.New(errs.Unavailable,
 			"the change was made, but this node has not seen it after %s: repeat the call with its request id, or read from another node: %w", appliedWait, err)
 	}

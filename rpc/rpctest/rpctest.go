@@ -31,6 +31,9 @@ import (
 	"waypoint/version"
 )
 
+// term is that of every entry.
+const term = 1
+
 // Fixture is one node in memory. It is an Applier and a read.Freshener.
 type Fixture struct {
 	Store     *state.Store
@@ -104,6 +107,22 @@ func (f *Fixture) node(id, name string) *clusterpb.Node {
 	}
 }
 
+// join lists a further node, the way a joining one is listed.
+func (f *Fixture) join(nodeID string) {
+	f.t.Helper()
+	secret := sha256.Sum256([]byte(nodeID))
+	row := &authpb.Token{Id: ids.New(), Kind: authpb.TokenKind_TOKEN_KIND_JOIN, JoinSecretHash: secret[:]}
+	f.Do(&commandpb.Command_TokenCreate{TokenCreate: &commandpb.TokenCreate{Token: row}})
+	node := f.node(nodeID, "node-"+nodeID)
+	node.Addr, node.GossipAddr = nodeID+":9701", nodeID+":9703"
+	f.Do(&commandpb.Command_JoinTokenUse{JoinTokenUse: &commandpb.JoinTokenUse{
+		TokenId: row.GetId(), SecretHash: secret[:], CsrKeyHash: secret[:], Serial: nodeID, Node: node,
+	}})
+}
+
+// TB returns the test that the fixture belongs to.
+func (f *Fixture) TB() testing.TB { return f.t }
+
 // TokenKey returns the key that tokens are signed with.
 func (f *Fixture) TokenKey() ([]byte, error) { return f.tokenKey, nil }
 
@@ -145,7 +164,7 @@ func (f *Fixture) applyLocked(cmd *commandpb.Command) (*commandpb.Result, error)
 	if err != nil {
 		return nil, err
 	}
-	answer := f.FSM.Apply(&raft.Log{Index: f.index, Term: 1, Type: raft.LogCommand, Data: data})
+	answer := f.FSM.Apply(&raft.Log{Index: f.index, Term: term, Type: raft.LogCommand, Data: data})
 	results, ok := answer.([]*commandpb.Result)
 	if !ok || len(results) != 1 {
 		return nil, errs.New(errs.Internal, "state machine answered %T %v to one command", answer, answer)
@@ -169,6 +188,28 @@ func (f *Fixture) mustApply(cmd *commandpb.Command) *commandpb.Result {
 func (f *Fixture) Do(kind commandpb.Kind) *commandpb.Result {
 	f.t.Helper()
 	return f.mustApply(&commandpb.Command{RequestId: ids.New(), TokenId: "node:" + f.NodeID, Kind: kind})
+}
+
+// Lead is Do for the commands that only tasks of the leader may send.
+func (f *Fixture) Lead(kind commandpb.Kind) *commandpb.Result {
+	f.t.Helper()
+	return f.mustApply(&commandpb.Command{Term: term, Kind: kind})
+}
+
+// Leader applies commands as a task of the leader.
+type Leader struct{ fixture *Fixture }
+
+// Leader returns what leader tasks apply their commands with.
+func (f *Fixture) Leader() *Leader { return &Leader{fixture: f} }
+
+// Term returns the leader's term.
+func (l *Leader) Term() uint64 { return term }
+
+// Apply applies a command under the leader's term.
+func (l *Leader) Apply(ctx context.Context, cmd *commandpb.Command) (*commandpb.Result, error) {
+	stamped := proto.CloneOf(cmd)
+	stamped.Term = term
+	return l.fixture.Apply(ctx, stamped)
 }
 
 // OnApply calls hook with each command before it is applied; an error of it is

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 
-	"waypoint/api/commandpb"
 	"waypoint/protocol"
 	"waypoint/rpc/serve"
 )
@@ -37,6 +36,19 @@ func (f *Fixture) Serve(services ...Service) *Server {
 // ServeWith is Serve with a chance to change the server's configuration.
 func (f *Fixture) ServeWith(change func(*serve.Config), services ...Service) *Server {
 	f.t.Helper()
+	s := f.unstarted(change)
+	for _, service := range services {
+		service.Register(s)
+	}
+	s.start(f.t)
+	return s
+}
+
+// Unstarted returns a server that serves nothing yet.
+func (f *Fixture) Unstarted() *Server { return f.unstarted(nil) }
+
+func (f *Fixture) unstarted(change func(*serve.Config)) *Server {
+	f.t.Helper()
 	cfg := serve.Config{
 		Store: f.Store, Fresh: f, Peers: f.CA, TokenKey: f.TokenKey,
 		Credentials: credentials.NewTLS(f.CA.serverTLS(f.t)),
@@ -49,12 +61,7 @@ func (f *Fixture) ServeWith(change func(*serve.Config), services ...Service) *Se
 	if err != nil {
 		f.t.Fatalf("make server: %v", err)
 	}
-	for _, service := range services {
-		service.Register(server)
-	}
-	s := &Server{Server: server, fixture: f, listener: bufconn.Listen(64 << 10)}
-	s.start(f.t)
-	return s
+	return &Server{Server: server, fixture: f, listener: bufconn.Listen(64 << 10)}
 }
 
 func (s *Server) start(t testing.TB) {
@@ -81,7 +88,7 @@ func (s *Server) Dial(tokenText string) *grpc.ClientConn {
 func (s *Server) DialNode(nodeID string) *grpc.ClientConn {
 	f := s.fixture
 	if f.Store.Read().Node(nodeID) == nil {
-		f.Do(&commandpb.Command_NodeUpsert{NodeUpsert: &commandpb.NodeUpsert{Node: f.node(nodeID, "node-"+nodeID)}})
+		f.join(nodeID)
 	}
 	return s.DialCertificate(nodeID)
 }
