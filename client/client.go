@@ -196,7 +196,16 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }
 
+// Sticky makes all streams of ctx, and of contexts made from it, go to the
+// node that the first of them opened on, over the same connection, even when
+// the client has moved its other calls elsewhere. When the last of them has
+// ended, or the connection has, opening another is errs.Unavailable.
+func Sticky(ctx context.Context) context.Context {
+	return context.WithValue(ctx, seatKey{}, new(seat))
+}
+
 type (
 	staleKey     struct{}
 	requestIDKey struct{}
+	seatKey      struct{}
 )

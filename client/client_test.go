@@ -305,13 +305,25 @@ func TestAvoidLeavesOpenStreamsAlone(t *testing.T) {
 		return s.Send(&logspb.StreamResponse{Notice: "still here"})
 	}
 	c := newClient(t, Config{Addrs: []string{a.addr, b.addr}, CA: ca.pin()})
-	s, err := logspb.NewLogsClient(c.Conn()).Stream(t.Context(), &logspb.StreamRequest{})
+	sticky := Sticky(t.Context())
+	s, err := logspb.NewLogsClient(c.Conn()).Stream(sticky, &logspb.StreamRequest{})
 	check(t, err)
+	if got := NodeOf(sticky); got != a.addr {
+		t.Fatal(got)
+	}
 	c.Avoid(a.addr)
 	if got, err := call(t.Context(), c); err != nil || got != b.addr {
 		t.Fatal(got, err)
 	}
+	beside, err := logspb.NewLogsClient(c.Conn()).Stream(sticky, &logspb.StreamRequest{})
+	check(t, err)
 	close(more)
+	if got, err := beside.Recv(); err != nil || got.GetNotice() != "still here" {
+		t.Fatal(got, err)
+	}
+	if _, err = beside.Recv(); err == nil {
+		t.Fatal("stream did not end")
+	}
 	if got, err := s.Recv(); err != nil || got.GetNotice() != "still here" {
 		t.Fatal(got, err)
 	}

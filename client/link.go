@@ -47,6 +47,18 @@ func (l *link) acquire() bool {
 	return true
 }
 
+// join counts a stream beside one that is on the link; false if there is none
+// and the link takes no new ones.
+func (l *link) join() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.retired && l.uses == 0 {
+		return false
+	}
+	l.uses++
+	return true
+}
+
 func (l *link) release() {
 	l.mu.Lock()
 	l.uses--

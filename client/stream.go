@@ -19,6 +19,10 @@ import (
 // be cancelled.
 func (n conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	id, _ := n.c.requestID(ctx)
+	seat, _ := ctx.Value(seatKey{}).(*seat)
+	if l := seat.taken(); l != nil {
+		return n.c.joinStream(ctx, l, desc, method, id, opts)
+	}
 	for tries := n.c.book.size(); ; tries-- {
 		l, err := n.c.link(ctx)
 		if err != nil {
@@ -26,6 +30,7 @@ func (n conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 		}
 		s, err := n.c.openStream(ctx, l, desc, method, id, opts)
 		if err == nil {
+			seat.take(l)
 			return s, nil
 		}
 		l.release()
@@ -38,6 +43,19 @@ func (n conn) NewStream(ctx context.Context, desc *grpc.StreamDesc, method strin
 			return nil, errs.New(errs.Unavailable, "open a stream: %s", n.c.book.summary())
 		}
 	}
+}
+
+// joinStream opens a stream on the link of the streams it belongs to.
+func (c *Client) joinStream(ctx context.Context, l *link, desc *grpc.StreamDesc, method, id string, opts []grpc.CallOption) (grpc.ClientStream, error) {
+	if !l.join() {
+		return nil, errs.New(errs.Unavailable, "%s: the connection of this stream has ended", l.addr)
+	}
+	s, err := c.openStream(ctx, l, desc, method, id, opts)
+	if err != nil {
+		l.release()
+		return nil, errs.FromStatus(err)
+	}
+	return s, nil
 }
 
 func (c *Client) openStream(ctx context.Context, l *link, desc *grpc.StreamDesc, method, id string, opts []grpc.CallOption) (*stream, error) {
@@ -125,4 +143,38 @@ func withoutTime(md metadata.MD) metadata.MD {
 	md = md.Copy()
 	md.Delete(protocol.HeaderTime)
 	return md
+}
+
+// seat is where the streams of one context go.
+type seat struct {
+	mu   sync.Mutex
+	link *link
+}
+
+func (s *seat) taken() *link {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link
+}
+
+func (s *seat) take(l *link) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link = l
+}
+
+// NodeOf is the address of the node that the streams of a Sticky context are
+// on; empty before the first.
+func NodeOf(ctx context.Context) string {
+	s, _ := ctx.Value(seatKey{}).(*seat)
+	if l := s.taken(); l != nil {
+		return l.addr
+	}
+	return ""
 }
