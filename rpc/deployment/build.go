@@ -17,7 +17,7 @@ func (s *Service) CreateBuild(ctx context.Context, req *deploymentpb.CreateBuild
 		return nil, err
 	}
 	id := call.ID(ctx, 0)
-	tx, err := s.write(ctx, &commandpb.Command_BuildCreate{BuildCreate: &commandpb.BuildCreate{
+	tx, err := s.cfg.write(ctx, &commandpb.Command_BuildCreate{BuildCreate: &commandpb.BuildCreate{
 		Build: &deploymentpb.Build{Id: id, App: ref, Fence: req.GetFence(), Plugin: req.GetPlugin()},
 	}})
 	if err != nil {
@@ -39,7 +39,7 @@ func (s *Service) FinishBuild(ctx context.Context, req *deploymentpb.FinishBuild
 	if err != nil {
 		return nil, err
 	}
-	tx, err := s.write(ctx, &commandpb.Command_BuildFinish{BuildFinish: &commandpb.BuildFinish{
+	tx, err := s.cfg.write(ctx, &commandpb.Command_BuildFinish{BuildFinish: &commandpb.BuildFinish{
 		Id: req.GetId(), Fence: req.GetFence(), Error: names.Truncate(req.GetError(), maxError), Artifact: artifact,
 	}})
 	if err != nil {
@@ -97,32 +97,23 @@ func (s *Service) ListBuilds(ctx context.Context, req *deploymentpb.ListBuildsRe
 
 // GetArtifact returns an artifact by id, or the newest of an app.
 func (s *Service) GetArtifact(ctx context.Context, req *deploymentpb.GetArtifactRequest) (*deploymentpb.GetArtifactResponse, error) {
-	if req.GetId() != "" {
-		return s.artifactByID(ctx, req.GetId())
-	}
 	ref, err := names.Ref(req.GetApp())
-	if err != nil {
+	if err != nil && req.GetId() == "" {
 		return nil, err
 	}
 	tx, err := s.cfg.Reader.Tx(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if id := req.GetId(); id != "" {
+		if artifact := tx.Artifact(id); artifact != nil {
+			return &deploymentpb.GetArtifactResponse{Artifact: artifact}, nil
+		}
+		return nil, errs.New(errs.NotFound, "artifact %q does not exist: see \"waypoint build list\"", names.Short(id))
 	}
 	artifact := tx.LatestArtifact(ref)
 	if artifact == nil {
 		return nil, errs.New(errs.NotFound, "app %s has no artifact yet: run \"waypoint build\" first", refText(ref))
-	}
-	return &deploymentpb.GetArtifactResponse{Artifact: artifact}, nil
-}
-
-func (s *Service) artifactByID(ctx context.Context, id string) (*deploymentpb.GetArtifactResponse, error) {
-	tx, err := s.cfg.Reader.Tx(ctx)
-	if err != nil {
-		return nil, err
-	}
-	artifact := tx.Artifact(id)
-	if artifact == nil {
-		return nil, errs.New(errs.NotFound, "artifact %q does not exist: see \"waypoint build list\"", names.Short(id))
 	}
 	return &deploymentpb.GetArtifactResponse{Artifact: artifact}, nil
 }

@@ -25,7 +25,7 @@ func (s *Service) CreateDeployment(ctx context.Context, req *deploymentpb.Create
 		return nil, errs.New(errs.Unavailable, "create a deployment: this node cannot sign its token: call another node: %w", err)
 	}
 	row := entrypointToken(ctx, deployment)
-	tx, err := s.write(ctx, &commandpb.Command_DeploymentCreate{DeploymentCreate: &commandpb.DeploymentCreate{
+	tx, err := s.cfg.write(ctx, &commandpb.Command_DeploymentCreate{DeploymentCreate: &commandpb.DeploymentCreate{
 		Deployment: deployment, Token: row,
 	}})
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Service) FinishDeployment(ctx context.Context, req *deploymentpb.Finish
 	if err := names.Text("the deployment's URL", req.GetUrl(), maxURL); err != nil {
 		return nil, err
 	}
-	tx, err := s.write(ctx, &commandpb.Command_DeploymentFinish{DeploymentFinish: &commandpb.DeploymentFinish{
+	tx, err := s.cfg.write(ctx, &commandpb.Command_DeploymentFinish{DeploymentFinish: &commandpb.DeploymentFinish{
 		Id: req.GetId(), Fence: req.GetFence(), Error: names.Truncate(req.GetError(), maxError),
 		Data: req.GetData(), Url: req.GetUrl(),
 	}})
@@ -125,7 +125,7 @@ func (s *Service) DestroyDeployment(ctx context.Context, req *deploymentpb.Destr
 	if err := checkFinish(ctx, "deployment", req.GetId(), req.GetFence()); err != nil {
 		return nil, err
 	}
-	tx, err := s.write(ctx, &commandpb.Command_DeploymentDestroy{DeploymentDestroy: &commandpb.DeploymentDestroy{
+	tx, err := s.cfg.write(ctx, &commandpb.Command_DeploymentDestroy{DeploymentDestroy: &commandpb.DeploymentDestroy{
 		Id: req.GetId(), Fence: req.GetFence(),
 	}})
 	if err != nil {

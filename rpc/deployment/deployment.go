@@ -44,12 +44,12 @@ func (s *Service) Register(r grpc.ServiceRegistrar) {
 }
 
 // write applies the call's command and returns a view that contains it.
-func (s *Service) write(ctx context.Context, kind commandpb.Kind) (*state.Tx, error) {
-	result, err := call.Apply(ctx, s.cfg.Applier, 0, kind)
+func (c *Config) write(ctx context.Context, kind commandpb.Kind) (*state.Tx, error) {
+	result, err := call.Apply(ctx, c.Applier, 0, kind)
 	if err != nil {
 		return nil, err
 	}
-	return s.cfg.Reader.At(ctx, result.GetIndex())
+	return c.Reader.At(ctx, result.GetIndex())
 }
 
 // gone is for a record that was written and has been removed since, which

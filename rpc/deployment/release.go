@@ -20,7 +20,7 @@ func (s *Service) CreateRelease(ctx context.Context, req *deploymentpb.CreateRel
 		return nil, errs.New(errs.Invalid, "the release of %s names no deployment: deploy the app first", refText(ref))
 	}
 	id := call.ID(ctx, 0)
-	tx, err := s.write(ctx, &commandpb.Command_ReleaseCreate{ReleaseCreate: &commandpb.ReleaseCreate{
+	tx, err := s.cfg.write(ctx, &commandpb.Command_ReleaseCreate{ReleaseCreate: &commandpb.ReleaseCreate{
 		Release: &deploymentpb.Release{Id: id, App: ref, Fence: req.GetFence(), DeploymentId: req.GetDeploymentId(), Plugin: req.GetPlugin()},
 	}})
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Service) FinishRelease(ctx context.Context, req *deploymentpb.FinishRel
 	if err := names.Text("the release's URL", req.GetUrl(), maxURL); err != nil {
 		return nil, err
 	}
-	tx, err := s.write(ctx, &commandpb.Command_ReleaseFinish{ReleaseFinish: &commandpb.ReleaseFinish{
+	tx, err := s.cfg.write(ctx, &commandpb.Command_ReleaseFinish{ReleaseFinish: &commandpb.ReleaseFinish{
 		Id: req.GetId(), Fence: req.GetFence(), Error: names.Truncate(req.GetError(), maxError), Url: req.GetUrl(),
 	}})
 	if err != nil {

@@ -318,6 +318,24 @@ func TestStreamOfRevokedTokenEnds(t *testing.T) {
 	<-handler.left
 }
 
+func TestStreamOfExpiredTokenEnds(t *testing.T) {
+	f := rpctest.New(t)
+	handler := &deaf{entered: make(chan struct{}), left: make(chan struct{})}
+	expiry := time.Now().Add(time.Hour).Truncate(time.Second)
+	var now atomic.Int64
+	now.Store(expiry.Add(-100 * time.Millisecond).UnixNano())
+	server := f.ServeWith(func(cfg *serve.Config) { cfg.Now = func() time.Time { return time.Unix(0, now.Load()) } }, handler)
+	_, text := f.TokenUntil(authpb.TokenKind_TOKEN_KIND_RUNNER, "builder", expiry)
+	stream, err := server.Dial(text).NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/waypoint.runner.RunnerService/Session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-handler.entered
+	now.Store(expiry.UnixNano())
+	mustBe(t, stream.RecvMsg(&emptypb.Empty{}), errs.Unauthenticated, "expired")
+	<-handler.left
+}
+
 func TestStreamEndsWithItsHandlersError(t *testing.T) {
 	f := rpctest.New(t)
 	handler := &deaf{entered: make(chan struct{}), left: make(chan struct{})}
