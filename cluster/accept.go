@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"fmt"
+	"time"
+
+	"waypoint/api/clusterpb"
+	"waypoint/api/commandpb"
+	"waypoint/api/versionpb"
+	"waypoint/cluster/pki"
+	"waypoint/errs"
+	"waypoint/internal/ids"
+	"waypoint/protocol"
+)
+
+const (
+	ulidSize = 26
+	maxName  = 63
+)
+
+// AcceptJoin lets a node in whose request proves that it was given a join
+// token. One command checks the token, uses it up and lists the node; only then
+// is anything signed or sent. A request that comes again, because its answer was
+// lost, gets the same answer.
+func (a *admission) AcceptJoin(ctx context.Context, req *clusterpb.JoinRequest) (*clusterpb.JoinResponse, error) {
+	key, keyHash, err := a.checkJoin(req)
+	if err != nil {
+		return nil, err
+	}
+	// Without the CA's key this node can let nobody in; the token stays unused.
+	ca, err := a.authority()
+	if err != nil {
+		return nil, err
+	}
+	serial := pki.Serial([]byte(req.GetTokenId()), keyHash)
+	secretHash := sha256.Sum256(req.GetSecret())
+	joiner := req.GetNode()
+	_, err = a.writes.Apply(ctx, &commandpb.Command{
+		RequestId: a.newRequestID(), TokenId: nodeToken(a.NodeID()),
+		Kind: &commandpb.Command_JoinTokenUse{JoinTokenUse: &commandpb.JoinTokenUse{
+			TokenId: req.GetTokenId(), SecretHash: secretHash[:], CsrKeyHash: keyHash, Serial: serial.Text(16),
+			Node: &clusterpb.Node{
+				Id: joiner.GetId(), Name: joiner.GetName(), Serial: serial.Text(16), Build: joiner.GetBuild(),
+				Addr: joiner.GetAddr(), GossipAddr: joiner.GetGossipAddr(),
+			},
+		}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	cert, err := ca.Sign(key, a.ClusterID(), joiner.GetId(), serial, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return a.welcome(cert)
+}
+
+// checkJoin refuses what no token could make good.
+func (a *admission) checkJoin(req *clusterpb.JoinRequest) (*ecdsa.PublicKey, []byte, error) {
+	node := req.GetNode()
+	if _, err := ids.Time(node.GetId()); err != nil || len(node.GetId()) != ulidSize {
+		return nil, nil, errs.New(errs.Invalid, "join: %q is not a node id", node.GetId())
+	}
+	if name := node.GetName(); name == "" || len(name) > maxName {
+		return nil, nil, errs.New(errs.Invalid, "join: a node's name has 1 to %d bytes, this has %d", maxName, len(name))
+	}
+	active := a.store.Read().Meta().NodeVersion
+	must := &versionpb.Range{Min: active, Current: active}
+	if _, err := protocol.Negotiate(protocol.Node, must, node.GetBuild().GetRanges().GetNode()); err != nil {
+		return nil, nil, fmt.Errorf("join: %w", err)
+	}
+	key, hash, err := pki.CheckRequest(req.GetCsr())
+	if err != nil {
+		return nil, nil, errs.New(errs.Invalid, "join: %w", err)
+	}
+	return key, hash, nil
+}
+
+// authority opens the cluster's CA.
+func (a *admission) authority() (*pki.CA, error) {
+	cert, err := openSecret(a.store, a.keyring, secretCACert)
+	if err != nil {
+		return nil, err
+	}
+	key, err := openSecret(a.store, a.keyring, secretCAKey)
+	if err != nil {
+		return nil, err
+	}
+	return pki.LoadCA(cert, key)
+}
+
+// welcome is the answer to a node that is listed now.
+func (a *admission) welcome(cert []byte) (*clusterpb.JoinResponse, error) {
+	gossipKey, err := openSecret(a.store, a.keyring, secretGossip)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := a.keyring.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("encode root keyring: %w", err)
+	}
+	tx := a.store.Read()
+	return &clusterpb.JoinResponse{
+		ClusterId: a.ClusterID(), Certificate: cert, Ca: a.identity.CADER,
+		RootKeyring: keys, GossipKey: gossipKey,
+		Nodes: tx.Nodes(), ActiveNodeVersion: tx.Meta().NodeVersion,
+	}, nil
+}

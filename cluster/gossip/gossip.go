@@ -1,0 +1,278 @@
+// Package gossip is how nodes find each other and notice that one is gone. It
+// must not decide anything: who is a member is Raft's business, and what gossip
+// says can be wrong.
+package gossip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/memberlist"
+	"google.golang.org/protobuf/proto"
+
+	"waypoint/api/clusterpb"
+)
+
+// State is what gossip holds a node for.
+type State string
+
+// The states. A node that gossip has not heard of is Unknown.
+const (
+	Alive   State = "alive"
+	Suspect State = "suspect"
+	Dead    State = "dead"
+	Left    State = "left"
+	Unknown State = "unknown"
+)
+
+const (
+	// leaveLimit bounds how long a leaving node waits for its goodbye to go out.
+	leaveLimit = 2 * time.Second
+	// reclaim lets a node come back with another address after this time.
+	reclaim = time.Second
+	// streamLimit bounds one exchange with a node that does not answer.
+	streamLimit = 3 * time.Second
+	// rejoin is how often a node looks for members it has lost.
+	rejoin = 5 * time.Second
+)
+
+// Config says how a node takes part.
+type Config struct {
+	NodeID    string
+	Bind      string // host:port; port 0: any
+	Advertise string // host:port; "": the bound one
+	Key       []byte // 32 bytes
+	Profile   string // "lan", "wan" or "local"
+	Logger    hclog.Logger
+	// Changed is called without arguments when a node came, went or changed. It
+	// must not block.
+	Changed func()
+}
+
+// Gossip is this node's part in the gossip.
+type Gossip struct {
+	id      string
+	list    *memberlist.Memberlist
+	logger  hclog.Logger
+	changed func()
+
+	mu    sync.Mutex
+	meta  []byte
+	nodes map[string]entry
+}
+
+type entry struct {
+	node  *clusterpb.Node
+	state State
+}
+
+// Start begins to listen and to answer. The node joins nobody before Run.
+func Start(cfg Config) (*Gossip, error) {
+	g := &Gossip{id: cfg.NodeID, logger: cfg.Logger, changed: cfg.Changed, nodes: make(map[string]entry)}
+	conf, err := settings(cfg)
+	if err != nil {
+		return nil, err
+	}
+	conf.Delegate, conf.Events = delegate{g}, events{g}
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		return nil, fmt.Errorf("listen for gossip on %s: %w", cfg.Bind, err)
+	}
+	g.list = list
+	return g, nil
+}
+
+func settings(cfg Config) (*memberlist.Config, error) {
+	conf := memberlist.DefaultLANConfig()
+	switch cfg.Profile {
+	case "wan":
+		conf = memberlist.DefaultWANConfig()
+	case "local":
+		conf = memberlist.DefaultLocalConfig()
+		conf.ProbeInterval, conf.PushPullInterval = 500*time.Millisecond, 2*time.Second
+		conf.GossipInterval = 50 * time.Millisecond
+	}
+	var err error
+	if conf.BindAddr, conf.BindPort, err = split(cfg.Bind); err != nil {
+		return nil, fmt.Errorf("gossip address: %w", err)
+	}
+	conf.AdvertisePort = conf.BindPort
+	if cfg.Advertise != "" {
+		if conf.AdvertiseAddr, conf.AdvertisePort, err = resolved(cfg.Advertise); err != nil {
+			return nil, fmt.Errorf("advertised gossip address: %w", err)
+		}
+	}
+	conf.Name = cfg.NodeID
+	conf.TCPTimeout = streamLimit
+	conf.SecretKey = cfg.Key
+	conf.DeadNodeReclaimTime = reclaim
+	conf.Logger = cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
+	return conf, nil
+}
+
+func split(addr string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	if port, err = strconv.Atoi(text); err != nil {
+		return "", 0, fmt.Errorf("port of %q: %w", addr, err)
+	}
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	return host, port, nil
+}
+
+// resolved is split with the host's name looked up: memberlist advertises
+// numbers only.
+func resolved(addr string) (host string, port int, err error) {
+	if host, port, err = split(addr); err != nil {
+		return "", 0, err
+	}
+	ip, err := net.ResolveIPAddr("ip", host)
+	if err != nil {
+		return "", 0, err
+	}
+	return ip.String(), port, nil
+}
+
+// Addr returns the address that is advertised.
+func (g *Gossip) Addr() string {
+	n := g.list.LocalNode()
+	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
+}
+
+// Announce tells the others about this node: id and gossip address need not be
+// set. All of it must fit into 512 bytes.
+func (g *Gossip) Announce(node *clusterpb.Node) error {
+	meta, err := proto.Marshal(node)
+	if err != nil {
+		return fmt.Errorf("encode gossip metadata: %w", err)
+	}
+	if len(meta) > memberlist.MetaMaxSize {
+		return fmt.Errorf("gossip metadata: %d bytes are more than %d; shorten the node's name or addresses", len(meta), memberlist.MetaMaxSize)
+	}
+	g.mu.Lock()
+	g.meta = meta
+	g.mu.Unlock()
+	if err := g.list.UpdateNode(time.Second); err != nil {
+		return fmt.Errorf("announce node: %w", err)
+	}
+	return nil
+}
+
+// Run keeps this node together with the others, until ctx ends: whenever known
+// names an address that is not of a live node, it is tried. Known returns gossip
+// addresses by node id.
+func (g *Gossip) Run(ctx context.Context, known func() map[string]string) error {
+	tick := time.NewTicker(rejoin)
+	defer tick.Stop()
+	for {
+		g.join(ctx, known())
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (g *Gossip) join(ctx context.Context, known map[string]string) {
+	for id, addr := range known {
+		if ctx.Err() != nil {
+			return
+		}
+		if state := g.State(id); id == g.id || addr == "" || state == Alive || state == Suspect {
+			continue
+		}
+		if _, err := g.list.Join([]string{addr}); err != nil {
+			g.logger.Debug("cannot reach node by gossip", "node", id, "addr", addr, "error", err)
+		}
+	}
+}
+
+// Node returns what a node has announced, with its gossip address; nil if
+// nothing is known. It must not be changed.
+func (g *Gossip) Node(id string) *clusterpb.Node {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.nodes[id].node
+}
+
+// State returns what a node is held for.
+func (g *Gossip) State(id string) State {
+	g.mu.Lock()
+	e, ok := g.nodes[id]
+	g.mu.Unlock()
+	if !ok {
+		return Unknown
+	}
+	if e.state == Alive && g.suspected(id) {
+		return Suspect
+	}
+	return e.state
+}
+
+func (g *Gossip) suspected(id string) bool {
+	for _, n := range g.list.Members() {
+		if n.Name == id {
+			return n.State == memberlist.StateSuspect
+		}
+	}
+	return false
+}
+
+// Leave says goodbye, so that the others need not find out, and stops.
+func (g *Gossip) Leave() error {
+	return errors.Join(g.list.Leave(leaveLimit), g.Stop())
+}
+
+// Stop stops without a goodbye.
+func (g *Gossip) Stop() error { return g.list.Shutdown() }
+
+func (g *Gossip) set(n *memberlist.Node, state State) {
+	node := &clusterpb.Node{}
+	if err := proto.Unmarshal(n.Meta, node); err != nil {
+		g.logger.Warn("cannot read a node's gossip metadata", "node", n.Name, "error", err)
+	}
+	node.Id = n.Name
+	node.GossipAddr = net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
+	g.mu.Lock()
+	g.nodes[n.Name] = entry{node, state}
+	g.mu.Unlock()
+	g.changed()
+}
+
+// events implements memberlist.EventDelegate.
+type events struct{ g *Gossip }
+
+func (e events) NotifyJoin(n *memberlist.Node)   { e.g.set(n, Alive) }
+func (e events) NotifyUpdate(n *memberlist.Node) { e.g.set(n, Alive) }
+func (e events) NotifyLeave(n *memberlist.Node) {
+	if n.State == memberlist.StateLeft {
+		e.g.set(n, Left)
+		return
+	}
+	e.g.set(n, Dead)
+}
+
+// delegate implements memberlist.Delegate: metadata, and nothing else.
+type delegate struct{ g *Gossip }
+
+func (d delegate) NodeMeta(int) []byte {
+	d.g.mu.Lock()
+	defer d.g.mu.Unlock()
+	return d.g.meta
+}
+
+func (delegate) NotifyMsg([]byte)                {}
+func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
+func (delegate) LocalState(bool) []byte          { return nil }
+func (delegate) MergeRemoteState([]byte, bool)   {}

@@ -1,0 +1,207 @@
+package pki
+
+import (
+	"container/list"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"waypoint/internal/backoff"
+)
+
+const (
+	// handshakeLimit bounds a connection from accept until somebody serves it.
+	handshakeLimit = 10 * time.Second
+	// maxPending bounds the connections in that stage. The one that has waited
+	// longest makes room, so silent connections keep nobody else out.
+	maxPending = 1024
+)
+
+// Listener is the shared port: it does the TLS handshakes and hands each
+// connection to the side whose protocol it speaks.
+type Listener struct {
+	tcp    net.Listener
+	config *tls.Config
+	logger hclog.Logger
+	grpc   *queue
+	raft   *queue
+	admit  func(tls.ConnectionState) bool
+
+	mu      sync.Mutex
+	pending *list.List // of net.Conn, oldest first
+	closed  bool
+	serving sync.WaitGroup
+}
+
+// Listen opens the port. Raft connections are let in only if admit says so of
+// their state. Nothing is accepted before Run.
+func Listen(addr string, identity *Identity, admit func(tls.ConnectionState) bool, logger hclog.Logger) (*Listener, error) {
+	tcp, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the API on %s: %w", addr, err)
+	}
+	return &Listener{
+		tcp:     tcp,
+		config:  identity.Server(),
+		logger:  logger,
+		grpc:    newQueue(tcp.Addr()),
+		raft:    newQueue(tcp.Addr()),
+		admit:   admit,
+		pending: list.New(),
+	}, nil
+}
+
+// Addr returns the bound address.
+func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
+
+// GRPC returns the connections that speak HTTP/2. They are *tls.Conn with the
+// handshake done.
+func (l *Listener) GRPC() net.Listener { return l.grpc }
+
+// Raft returns the connections of Raft peers.
+func (l *Listener) Raft() <-chan net.Conn { return l.raft.conns }
+
+// Run accepts connections until Close, or until ctx ends.
+func (l *Listener) Run(ctx context.Context) error {
+	defer l.serving.Wait()
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	pause := backoff.New(5*time.Millisecond, time.Second)
+	for {
+		conn, err := l.tcp.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			// Such as too many open files, which passes.
+			l.logger.Warn("accept failed", "error", err)
+			if pause.Wait(ctx) != nil {
+				return nil
+			}
+			continue
+		}
+		pause.Reset()
+		if entry := l.enter(conn); entry != nil {
+			l.serving.Go(func() {
+				l.serve(conn)
+				l.leave(entry)
+			})
+		}
+	}
+}
+
+// enter counts a connection as pending.
+func (l *Listener) enter(conn net.Conn) *list.Element {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		conn.Close()
+		return nil
+	}
+	if l.pending.Len() >= maxPending {
+		oldest := l.pending.Front()
+		l.pending.Remove(oldest).(net.Conn).Close()
+	}
+	return l.pending.PushBack(conn)
+}
+
+func (l *Listener) leave(entry *list.Element) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending.Remove(entry)
+}
+
+// serve does one handshake and hands the connection over, or closes it.
+func (l *Listener) serve(conn net.Conn) {
+	deadline := time.NewTimer(handshakeLimit)
+	defer deadline.Stop()
+	conn.SetDeadline(time.Now().Add(handshakeLimit))
+	secure := tls.Server(conn, l.config)
+	if err := secure.Handshake(); err != nil {
+		l.logger.Debug("handshake failed", "remote", conn.RemoteAddr(), "error", err)
+		conn.Close()
+		return
+	}
+	conn.SetDeadline(time.Time{})
+	target := l.route(secure.ConnectionState())
+	if target == nil || !target.put(secure, deadline.C) {
+		secure.Close()
+	}
+}
+
+// route returns who serves a connection; nil: nobody.
+func (l *Listener) route(state tls.ConnectionState) *queue {
+	switch state.NegotiatedProtocol {
+	case ALPNGRPC:
+		return l.grpc
+	case ALPNRaft:
+		if l.admit(state) {
+			return l.raft
+		}
+		l.logger.Warn("refused a Raft connection of a node that is not a member")
+	}
+	return nil
+}
+
+// Close stops accepting and closes the connections that nobody serves yet.
+func (l *Listener) Close() error {
+	err := l.tcp.Close()
+	l.grpc.Close()
+	l.raft.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for e := l.pending.Front(); e != nil; e = e.Next() {
+		e.Value.(net.Conn).Close()
+	}
+	return err
+}
+
+// queue hands connections from the port to one of its users.
+type queue struct {
+	addr  net.Addr
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newQueue(addr net.Addr) *queue {
+	return &queue{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// put reports whether somebody took the connection in time.
+func (q *queue) put(conn net.Conn, late <-chan time.Time) bool {
+	select {
+	case q.conns <- conn:
+		return true
+	case <-late:
+	case <-q.done:
+	}
+	return false
+}
+
+// Accept implements net.Listener.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case conn := <-q.conns:
+		return conn, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener. The other queue goes on.
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (q *queue) Addr() net.Addr { return q.addr }
+
+var _ net.Listener = (*queue)(nil)
