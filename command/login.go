@@ -1,0 +1,152 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/posener/complete"
+
+	"waypoint/api/authpb"
+	"waypoint/api/clusterpb"
+	"waypoint/command/contexts"
+	"waypoint/errs"
+)
+
+const defaultContext = "default"
+
+func loginCommand() *Command {
+	f := newFlags()
+	var addr, ca, token, name string
+	f.String(&addr, "addr", "", complete.PredictAnything, "`addresses` of servers, host:port with commas between them; name several, so that one may fail")
+	f.String(&ca, "ca", "", complete.PredictFiles("*"), "the cluster's certificate authority: sha256:`fingerprint`, or @file of PEM")
+	f.String(&token, "token", "", complete.PredictAnything, "user `token`; @file reads it from a file. Without this flag it is asked for on a terminal, and read from standard input elsewhere")
+	f.String(&name, "context", defaultContext, predictContexts(), "`name` of the context to make or replace")
+	return &Command{
+		Synopsis: "Log in to a cluster and remember it as a context",
+		Help: `The first node of a cluster prints the values for this command at its start. The token is tried, then kept with the addresses in a file that only you may read, and the context becomes the default.
+
+The other servers that the cluster names are remembered too, so log in again after you have added nodes.`,
+		Examples: `waypoint login -addr=10.0.0.1:9701,10.0.0.2:9701 -ca=sha256:4f6c...
+			waypoint login -addr=10.0.0.1:9701 -ca=sha256:4f6c... -context=staging <token.txt`,
+		Flags: f,
+		Run: func(ctx context.Context, env *Env, args []string) error {
+			if err := noArgs(args); err != nil {
+				return err
+			}
+			t, err := loginTarget(env, addr, ca, token)
+			if err != nil {
+				return err
+			}
+			return login(ctx, env, t, name)
+		},
+	}
+}
+
+func loginTarget(env *Env, addr, ca, token string) (Target, error) {
+	t := Target{Addrs: splitList(addr)}
+	if len(t.Addrs) == 0 {
+		t.Addrs = splitList(env.Getenv("WAYPOINT_SERVER_ADDR"))
+	}
+	if ca == "" {
+		ca = env.Getenv("WAYPOINT_SERVER_CA")
+	}
+	if token == "" {
+		token = env.Getenv("WAYPOINT_SERVER_TOKEN")
+	}
+	if len(t.Addrs) == 0 {
+		return Target{}, usagef("-addr is missing: the addresses of one or more servers")
+	}
+	if ca == "" {
+		return Target{}, usagef("-ca is missing: the first node prints it at its start")
+	}
+	var err error
+	if t.CA, err = readValue(env, ca); err != nil {
+		return Target{}, err
+	}
+	if t.Token, err = readValue(env, token); err != nil {
+		return Target{}, err
+	}
+	if t.Token == "" {
+		t.Token, err = askToken(env)
+	}
+	return t, err
+}
+
+// askToken gets the token without showing it.
+func askToken(env *Env) (string, error) {
+	var text string
+	if env.Terminal.Is(env.Stdin) {
+		fmt.Fprint(env.Stderr, "Token: ")
+		secret, err := env.Terminal.ReadSecret(env.Stdin)
+		fmt.Fprintln(env.Stderr)
+		if err != nil {
+			return "", fmt.Errorf("read the token: %w", err)
+		}
+		text = secret
+	} else {
+		raw, err := io.ReadAll(io.LimitReader(env.Stdin, 64<<10))
+		if err != nil {
+			return "", fmt.Errorf("read the token from standard input: %w", err)
+		}
+		text = string(raw)
+	}
+	if text = strings.TrimSpace(text); text == "" {
+		return "", usagef("the token is missing: give -token, or type it, or send it to standard input")
+	}
+	return text, nil
+}
+
+func login(ctx context.Context, env *Env, t Target, name string) error {
+	store, err := contexts.New(env.Getenv)
+	if err != nil {
+		return err
+	}
+	if err := contexts.CheckName(name); err != nil {
+		return usagef("%v", err)
+	}
+	cc, err := env.Dial(t)
+	if err != nil {
+		return err
+	}
+	defer cc.Close()
+	who, err := authpb.NewAuthClient(cc).WhoAmI(ctx, &authpb.WhoAmIRequest{})
+	if errs.Is(err, errs.Unauthenticated) {
+		return errs.New(errs.PermissionDenied, "log in: the cluster does not accept this token: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	learnServers(ctx, cc, &t)
+	if err := store.Put(name, &contexts.Context{Addrs: t.Addrs, CA: t.CA, Token: t.Token}); err != nil {
+		return err
+	}
+	if err := store.Use(name); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, "Logged in as %s. Context %q is selected: %s\n", describeCaller(who), name, strings.Join(t.Addrs, ", "))
+	return nil
+}
+
+// learnServers adds the members that the cluster names to the configured
+// addresses. A cluster that cannot say is no reason not to log in.
+func learnServers(ctx context.Context, cc Conn, t *Target) {
+	reply, err := clusterpb.NewClusterClient(cc).Servers(ctx, &clusterpb.ServersRequest{})
+	if err != nil {
+		return
+	}
+	for _, addr := range reply.GetAddrs() {
+		if !slices.Contains(t.Addrs, addr) {
+			t.Addrs = append(t.Addrs, addr)
+		}
+	}
+}
+
+func describeCaller(who *authpb.WhoAmIResponse) string {
+	if who.GetSubject() == "" {
+		return who.GetKind() + " " + who.GetTokenId()
+	}
+	return who.GetKind() + " " + who.GetSubject()
+}

@@ -1,0 +1,82 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"waypoint/api/deploymentpb"
+	"waypoint/command/output"
+)
+
+func statusCommand() *Command {
+	f, list := newListFlags()
+	list.conn = f.reads()
+	return &Command{
+		Synopsis: "Show how the apps are",
+		Help:     filterHelp + ` A deployment that runs without the entrypoint is answered for by its platform.`,
+		Examples: `waypoint status
+			waypoint status -app=web -json`,
+		Flags: f,
+		Run: func(ctx context.Context, env *Env, args []string) error {
+			return list.filtered(ctx, env, args, func(ctx context.Context, api deploymentpb.DeploymentServiceClient, ref *deploymentpb.AppRef) error {
+				reply, err := api.Status(ctx, &deploymentpb.StatusRequest{App: ref})
+				if err != nil {
+					return fmt.Errorf("ask for the status: %w", err)
+				}
+				return list.conn.show(env, reply, func(w io.Writer) error { return showStatus(w, env, reply.GetApps()) })
+			})
+		},
+	}
+}
+
+func showStatus(w io.Writer, env *Env, apps []*deploymentpb.AppStatus) error {
+	table := output.NewTable("", "APP", "WORKSPACE", "DEPLOYMENT", "RELEASED", "INSTANCES", "CHANGED", "STATUS")
+	for _, a := range apps {
+		mark := "!"
+		if a.GetHealthy() {
+			mark = "+"
+		}
+		if a.GetBuild() == nil && a.GetDeployment() == nil {
+			mark = " "
+		}
+		attached := 0
+		for _, i := range a.GetInstances() {
+			if i.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED {
+				attached++
+			}
+		}
+		deployment := versionWord(a.GetDeployment().GetSequence())
+		if d := a.GetDeployment(); d != nil && d.GetStatus() != deploymentpb.Status_STATUS_SUCCEEDED {
+			deployment += " " + statusWord(d.GetStatus())
+		}
+		changed := a.GetDeployment().GetCreatedAt()
+		if changed == nil {
+			changed = a.GetBuild().GetCreatedAt()
+		}
+		table.Row(mark, appPath(a.GetApp()), a.GetApp().GetWorkspace(), deployment, versionWord(a.GetReleased().GetSequence()),
+			fmt.Sprint(attached), output.Ago(env.Now(), changed), a.GetSummary())
+	}
+	if table.Len() == 0 {
+		_, err := fmt.Fprintln(w, "Nothing has been done yet; \"waypoint up\" builds, deploys and releases.")
+		return err
+	}
+	if err := table.Write(w); err != nil {
+		return err
+	}
+	for _, a := range apps {
+		if url := releaseURL(a); url != "" {
+			if _, err := fmt.Fprintf(w, "\n%s: %s\n", appPath(a.GetApp()), url); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func releaseURL(a *deploymentpb.AppStatus) string {
+	if url := a.GetRelease().GetUrl(); url != "" {
+		return url
+	}
+	return a.GetReleased().GetUrl()
+}
