@@ -76,6 +76,8 @@ type loader struct {
 	next   int // in tables.inOrder
 	counts []*commandpb.TableRows
 	last   []byte // key of the newest row of the table
+
+	content bytes.Buffer // of the newest frame
 }
 
 func (l *loader) load() error {
@@ -106,6 +108,7 @@ func (l *loader) load() error {
 	}
 }
 
+// frame reads a frame. Its content is good until the next one is read.
 func (l *loader) frame() (kind byte, content []byte, err error) {
 	kind, err = l.in.ReadByte()
 	if err != nil {
@@ -118,11 +121,12 @@ func (l *loader) frame() (kind byte, content []byte, err error) {
 	if size > maxFrame {
 		return 0, nil, damaged("a frame claims %d bytes", size)
 	}
-	content = make([]byte, size)
-	if _, err := io.ReadFull(l.in, content); err != nil {
+	// Not allocated at once: the size is only a claim.
+	l.content.Reset()
+	if _, err := io.CopyN(&l.content, l.in, int64(size)); err != nil {
 		return 0, nil, damaged("read frame content: %w", err)
 	}
-	return kind, content, nil
+	return kind, l.content.Bytes(), nil
 }
 
 func (l *loader) table(name string) error {

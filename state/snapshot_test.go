@@ -161,7 +161,7 @@ func frames(t testing.TB, raw []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	b.WriteString(magic + string([]byte{formatVersion}))
-	z, err := zstd.NewWriter(&b)
+	z, err := zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		t.Fatal(err)
 	}
