@@ -109,7 +109,7 @@ func (o *operation) destroy(ctx context.Context, env *Env, cc Conn, at *place, v
 	}
 	for _, part := range order {
 		here := *o
-		if part.host != "" && part.host != env.Host() {
+		if part.host != "" && part.host != env.Host {
 			here.remote = true
 			here.host = part.host
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -27,8 +26,7 @@ type Env struct {
 	Dir      string   // the current folder, absolute
 	Now      func() time.Time
 
-	// Host is the stable name of this machine, as runners on it have it.
-	Host func() string
+	Host string // the stable name of this machine, as runners on it have it
 	// Signals delivers the given signals until stop is called.
 	Signals func(sigs ...os.Signal) (signals <-chan os.Signal, stop func())
 	// Exit ends the process at once.
@@ -89,7 +87,12 @@ func NewEnv() (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown" // as package runner has it
+	}
 	return &Env{
+		Host:       host,
 		Stdin:      os.Stdin,
 		Stdout:     os.Stdout,
 		Stderr:     os.Stderr,
@@ -103,7 +106,6 @@ func NewEnv() (*Env, error) {
 		DialAsNode: dialAsNode,
 		NewRunner:  newRunner,
 		NewNode:    newNode,
-		Host:       localHost,
 	}, nil
 }
 
@@ -131,32 +133,14 @@ func (e *Env) path(path string) string {
 	return filepath.Join(e.Dir, path)
 }
 
-// entrypointName is the file name of the entrypoint's binary.
-const entrypointName = "waypoint-entrypoint"
-
-// entrypointBinary is the entrypoint that instances are started under: the one
-// that was named, the one beside this program, or the one in PATH; "" if there
-// is none, which only matters to a platform that needs one.
+// entrypointBinary is the entrypoint that instances are started under, if the
+// user has named one; the runner finds it otherwise.
 func (e *Env) entrypointBinary(named string) string {
 	if named == "" {
 		named = e.Getenv("WAYPOINT_ENTRYPOINT_BINARY")
 	}
-	if named != "" {
-		return e.path(named)
+	if named == "" {
+		return ""
 	}
-	if self, err := os.Executable(); err == nil {
-		if real, err := filepath.EvalSymlinks(self); err == nil {
-			self = real
-		}
-		beside := filepath.Join(filepath.Dir(self), entrypointName)
-		if info, err := os.Stat(beside); err == nil && !info.IsDir() {
-			return beside
-		}
-	}
-	if found, err := exec.LookPath(entrypointName); err == nil {
-		if abs, err := filepath.Abs(found); err == nil {
-			return abs
-		}
-	}
-	return ""
+	return e.path(named)
 }

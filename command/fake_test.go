@@ -270,7 +270,7 @@ func newWorld(t *testing.T) *world {
 			"WAYPOINT_SERVER_CA=sha256:00", "WAYPOINT_SERVER_TOKEN=wp1_test"},
 		Dir:     t.TempDir(),
 		Now:     func() time.Time { return someTime },
-		Host:    func() string { return "here" },
+		Host:    "here",
 		Signals: func(...os.Signal) (<-chan os.Signal, func()) { return w.signals, func() {} },
 		Exit:    func(code int) { w.exited <- code },
 		Dial: func(target Target) (Conn, error) {

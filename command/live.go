@@ -96,5 +96,3 @@ func newNode(cfg agent.Config, logger hclog.Logger) (Node, error) {
 	}
 	return a, nil
 }
-
-func localHost() string { return "" }

@@ -101,6 +101,7 @@ type logReader struct {
 	json    bool
 	screen  *output.Logs
 
+	node  string    // that the newest stream went to
 	heard time.Time // when the newest message came; zero before the first
 }
 
@@ -109,7 +110,6 @@ func (r *logReader) run(ctx context.Context) error {
 	pause := backoff.New(50*time.Millisecond, 2*time.Second)
 	broken := false
 	for {
-		node := r.cc.Current()
 		err := r.once(ctx, func() {
 			pause.Reset()
 			broken = false
@@ -124,9 +124,10 @@ func (r *logReader) run(ctx context.Context) error {
 		case !lost(err) || r.heard.IsZero() || !r.patient():
 			return fmt.Errorf("read logs: %w", err)
 		}
+		r.cc.Avoid(r.node)
 		if !broken {
 			broken = true
-			if err := r.screen.Notice(fmt.Sprintf("the connection to %s is lost; going on through another server", orUnknown(node))); err != nil {
+			if err := r.screen.Notice(fmt.Sprintf("the connection to %s is lost; going on through another server", orUnknown(r.node))); err != nil {
 				return err
 			}
 		}
@@ -151,6 +152,7 @@ func (r *logReader) once(ctx context.Context, received func()) error {
 	if err != nil {
 		return err
 	}
+	r.node = r.cc.Current()
 	for {
 		resp, err := stream.Recv()
 		if errors.Is(err, io.EOF) {

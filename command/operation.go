@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -125,7 +124,7 @@ func (o *operation) submit(ctx context.Context, env *Env, cc Conn, at *place, sp
 	if o.detach {
 		return o.detached(env, reply)
 	}
-	w := &watching{env: env, api: api, id: id, json: o.conn.json, runner: local.done, interrupt: leaveRunning(id)}
+	w := &watching{env: env, cc: cc, id: id, json: o.conn.json, runner: local.done, interrupt: leaveRunning(id)}
 	if !o.remote {
 		w.interrupt = cancelJob(ctx, env, api, id)
 	}
@@ -220,11 +219,7 @@ func (o *operation) startRunner(early, ctx context.Context, env *Env) (*localRun
 }
 
 func localConfig(env *Env, entrypoint string, logger hclog.Logger) runner.Config {
-	name := "cli"
-	if host, err := os.Hostname(); err == nil {
-		name += "@" + host
-	}
-	return runner.Config{Name: name, Local: true, Slots: 1, EntrypointBinary: env.entrypointBinary(entrypoint), Logger: logger}
+	return runner.Config{Name: "cli@" + env.Host, Host: env.Host, Local: true, Slots: 1, EntrypointBinary: env.entrypointBinary(entrypoint), Logger: logger}
 }
 
 // interruptedOr is errInterrupted if that is why ctx has ended, else err.

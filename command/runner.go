@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sort"
 	"strings"
 
@@ -66,10 +65,9 @@ func runnerAgentCommand() *Command {
 				return usagef("-slots=0: a runner needs at least one slot")
 			}
 			cfg.Slots, cfg.EntrypointBinary, cfg.Logger = int(slots), env.entrypointBinary(entrypoint), logger
+			cfg.Host = env.Host
 			if cfg.Name == "" {
-				if cfg.Name, err = os.Hostname(); err != nil {
-					return fmt.Errorf("name the runner: %w; give -name", err)
-				}
+				cfg.Name = env.Host
 			}
 			t, err := conn.target(env)
 			if err != nil {

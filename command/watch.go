@@ -28,6 +28,7 @@ func lost(err error) bool {
 // follower follows one job over broken streams.
 type follower struct {
 	api     jobpb.JobServiceClient
+	cc      Conn
 	now     func() time.Time
 	id      string
 	attempt uint32
@@ -59,6 +60,7 @@ func (f *follower) run(ctx context.Context, updates chan<- *jobpb.WatchResponse)
 		case !lost(err) || f.now().Sub(heard) > streamPatience:
 			return fmt.Errorf("watch job %s: %w", f.id, err)
 		}
+		f.cc.Avoid(f.cc.Current())
 		if err := pause.Wait(ctx); err != nil {
 			return err
 		}
@@ -113,7 +115,7 @@ func (f *follower) note(u *jobpb.WatchResponse) {
 // watching is a job on its way over the screen.
 type watching struct {
 	env    *Env
-	api    jobpb.JobServiceClient
+	cc     Conn
 	id     string
 	json   bool
 	runner <-chan error // ends with the local runner; nil without one
@@ -136,7 +138,7 @@ func (w *watching) run(ctx context.Context) (*jobpb.Job, error) {
 	updates := make(chan *jobpb.WatchResponse)
 	result := make(chan error, 1)
 	go func() {
-		f := &follower{api: w.api, now: w.env.Now, id: w.id}
+		f := &follower{api: jobpb.NewJobServiceClient(w.cc), cc: w.cc, now: w.env.Now, id: w.id}
 		result <- f.run(ctx, updates)
 	}()
 	err, followed := w.loop(updates, result, signals, live)
@@ -233,7 +235,7 @@ func jobWatchCommand() *Command {
 				return err
 			}
 			return conn.calls(ctx, env, func(ctx context.Context, cc Conn) error {
-				w := &watching{env: env, api: jobpb.NewJobServiceClient(cc), id: id, json: conn.json, interrupt: leaveRunning(id)}
+				w := &watching{env: env, cc: cc, id: id, json: conn.json, interrupt: leaveRunning(id)}
 				job, err := w.run(ctx)
 				if err != nil {
 					return err
