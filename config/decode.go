@@ -251,14 +251,16 @@ func require(expr hcl.Expression, name string, eval *hcl.EvalContext, target any
 	return gohcl.DecodeExpression(expr, eval, target)
 }
 
+// checkName applies the cluster's rule for names, so that a fault has a place.
 func checkName(name, what string, at hcl.Range) hcl.Diagnostics {
-	if name != "" && len(name) <= 63 && !strings.ContainsFunc(name, notNameRune) {
+	if name != "" && len(name) <= 64 && !strings.ContainsFunc(name, notNameRune) && !strings.ContainsAny(name[:1], "_.-") {
 		return nil
 	}
 	return hcl.Diagnostics{fault(at, "Invalid name",
-		"The name "+quote(name)+" of this "+what+" must be 1 to 63 letters, digits, dashes or underscores.")}
+		"The name "+quote(name)+" of this "+what+" must begin with a letter or digit and have at most 64 letters, digits, "+
+			"\"_\", \".\" and \"-\".")}
 }
 
 func notNameRune(r rune) bool {
-	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_')
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
 }

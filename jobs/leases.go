@@ -1,0 +1,105 @@
+package jobs
+
+import (
+	"sync"
+	"time"
+
+	"waypoint/api/deploymentpb"
+	"waypoint/api/jobpb"
+	"waypoint/api/nodepb"
+	"waypoint/state"
+)
+
+// leases holds until when each running attempt is left alone.
+type leases struct {
+	store *state.Store
+	after time.Duration // from a renewal to the end: lease and margin
+
+	mu      sync.Mutex
+	leading bool
+	byJob   map[string]*lease
+}
+
+type lease struct {
+	attempt uint32
+	until   time.Time
+	over    bool // it ran out: no renewal brings it back
+}
+
+func newLeases(store *state.Store, after time.Duration) *leases {
+	return &leases{store: store, after: after}
+}
+
+func (l *leases) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leading, l.byJob = true, make(map[string]*lease)
+}
+
+func (l *leases) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leading, l.byJob = false, nil
+}
+
+// follow gives every running attempt a lease that has none, forgets those of
+// others, and returns how long until the next one runs out; 0 without any.
+func (l *leases) follow(running []*jobpb.Job, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	current := make(map[string]*lease, len(running))
+	var next time.Duration
+	for _, job := range running {
+		held := l.byJob[job.GetId()]
+		if held == nil || held.attempt != job.GetAttempt() {
+			held = &lease{attempt: job.GetAttempt(), until: now.Add(l.after)}
+		}
+		current[job.GetId()] = held
+		if left := max(held.until.Sub(now), time.Millisecond); next == 0 || left < next {
+			next = left
+		}
+	}
+	l.byJob = current
+	return next
+}
+
+// expired returns the attempts whose leases have run out.
+func (l *leases) expired(now time.Time) []*deploymentpb.Fence {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var fences []*deploymentpb.Fence
+	for id, held := range l.byJob {
+		if held.over || !now.Before(held.until) {
+			held.over = true
+			fences = append(fences, &deploymentpb.Fence{JobId: id, Attempt: held.attempt})
+		}
+	}
+	return fences
+}
+
+func (l *leases) renew(renewals []*nodepb.Renewal, now time.Time) []bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.leading {
+		return nil
+	}
+	tx := l.store.Read()
+	granted := make([]bool, len(renewals))
+	for i, renewal := range renewals {
+		fence := renewal.GetFence()
+		job := tx.Job(fence.GetJobId())
+		if job.GetState() != jobpb.State_STATE_RUNNING || job.GetAttempt() != fence.GetAttempt() ||
+			job.GetRunnerId() != renewal.GetRunnerId() {
+			continue
+		}
+		held := l.byJob[job.GetId()]
+		if held == nil || held.attempt != job.GetAttempt() {
+			held = &lease{attempt: job.GetAttempt()}
+			l.byJob[job.GetId()] = held
+		}
+		if !held.over {
+			held.until, granted[i] = now.Add(l.after), true
+		}
+	}
+	return granted
+}
