@@ -31,7 +31,7 @@ func jobFinish(o *op, c *commandpb.JobFinish) (*commandpb.Result, error) {
 	}
 	row := proto.CloneOf(job)
 	row.OutputBytes, row.OutputTruncated = c.GetOutputBytes(), c.GetOutputTruncated()
-	o.end(row, c.GetState(), c.GetError())
+	end(o, row, c.GetState(), c.GetError())
 	if len(c.GetOutputZstd()) > 0 {
 		state.Put(o.WriteTx, &jobpb.Output{JobId: job.GetId(), Zstd: c.GetOutputZstd(), EndedAt: o.now})
 	}
@@ -51,13 +51,13 @@ func jobExpire(o *op, c *commandpb.JobExpire) (*commandpb.Result, error) {
 	row := proto.CloneOf(job)
 	switch {
 	case job.GetCancelRequested():
-		o.end(row, jobpb.State_STATE_CANCELED, c.GetReason())
+		end(o, row, jobpb.State_STATE_CANCELED, c.GetReason())
 	case job.GetAttempt() < maxAttempts(job.GetSpec()):
-		o.endAttempt(row, c.GetReason())
+		endAttempt(o, row, c.GetReason())
 		row.State, row.RunnerId, row.AssignedAt = jobpb.State_STATE_QUEUED, "", nil
 		state.Put(o.WriteTx, row)
 	default:
-		o.end(row, jobpb.State_STATE_FAILED, c.GetReason())
+		end(o, row, jobpb.State_STATE_FAILED, c.GetReason())
 	}
 	return done(job.GetId()), nil
 }
@@ -77,16 +77,16 @@ func maxAttempts(spec *jobpb.Spec) uint32 {
 }
 
 // end stores the row of a running job as ended.
-func (o *op) end(row *jobpb.Job, to jobpb.State, failure string) {
+func end(o *op, row *jobpb.Job, to jobpb.State, failure string) {
 	if to != jobpb.State_STATE_SUCCEEDED {
-		o.endAttempt(row, failure)
+		endAttempt(o, row, failure)
 	}
 	row.State, row.Error, row.EndedAt = to, failure, o.now
 	state.Put(o.WriteTx, row)
 }
 
 // endAttempt fails what the job's current attempt leaves unfinished.
-func (o *op) endAttempt(row *jobpb.Job, reason string) {
+func endAttempt(o *op, row *jobpb.Job, reason string) {
 	for _, stage := range row.GetStages() {
 		if stage.GetState() == jobpb.StageState_STAGE_STATE_RUNNING {
 			stage.State, stage.EndedAt = jobpb.StageState_STAGE_STATE_FAILED, o.now
@@ -97,12 +97,12 @@ func (o *op) endAttempt(row *jobpb.Job, reason string) {
 	if reason != "" {
 		text += ": " + reason
 	}
-	o.failBuilds(fence, text)
-	o.failDeployments(fence, text)
-	o.failReleases(fence, text)
+	failBuilds(o, fence, text)
+	failDeployments(o, fence, text)
+	failReleases(o, fence, text)
 }
 
-func (o *op) failBuilds(fence *deploymentpb.Fence, reason string) {
+func failBuilds(o *op, fence *deploymentpb.Fence, reason string) {
 	for _, row := range o.BuildsOf(fence) {
 		if row.GetStatus() == deploymentpb.Status_STATUS_RUNNING {
 			row = proto.CloneOf(row)
@@ -112,7 +112,7 @@ func (o *op) failBuilds(fence *deploymentpb.Fence, reason string) {
 	}
 }
 
-func (o *op) failDeployments(fence *deploymentpb.Fence, reason string) {
+func failDeployments(o *op, fence *deploymentpb.Fence, reason string) {
 	for _, row := range o.DeploymentsOf(fence) {
 		if row.GetStatus() == deploymentpb.Status_STATUS_RUNNING {
 			row = proto.CloneOf(row)
@@ -122,7 +122,7 @@ func (o *op) failDeployments(fence *deploymentpb.Fence, reason string) {
 	}
 }
 
-func (o *op) failReleases(fence *deploymentpb.Fence, reason string) {
+func failReleases(o *op, fence *deploymentpb.Fence, reason string) {
 	for _, row := range o.ReleasesOf(fence) {
 		if row.GetStatus() == deploymentpb.Status_STATUS_RUNNING {
 			row = proto.CloneOf(row)

@@ -53,7 +53,7 @@ func buildFinish(o *op, c *commandpb.BuildFinish) (*commandpb.Result, error) {
 	row := proto.CloneOf(build)
 	row.Status, row.Error, row.EndedAt = outcome(c.GetError()), c.GetError(), o.now
 	if c.GetError() == "" {
-		if err := o.insertArtifact(c.GetArtifact(), build); err != nil {
+		if err := insertArtifact(o, c.GetArtifact(), build); err != nil {
 			return nil, err
 		}
 		row.ArtifactId = c.GetArtifact().GetId()
@@ -69,7 +69,7 @@ func withArtifact(build *deploymentpb.Build) []string {
 	return []string{build.GetId(), build.GetArtifactId()}
 }
 
-func (o *op) insertArtifact(artifact *deploymentpb.Artifact, build *deploymentpb.Build) error {
+func insertArtifact(o *op, artifact *deploymentpb.Artifact, build *deploymentpb.Build) error {
 	if artifact == nil {
 		return errs.New(errs.Invalid, "a build that succeeded has an artifact")
 	}

@@ -23,11 +23,11 @@ func bootstrap(o *op, c *commandpb.Bootstrap) (*commandpb.Result, error) {
 	for _, secret := range c.GetSecrets() {
 		state.Put(o.WriteTx, secret)
 	}
-	if err := o.listNode(c.GetNode()); err != nil {
+	if err := listNode(o, c.GetNode()); err != nil {
 		return nil, err
 	}
 	if c.GetToken() != nil {
-		if err := o.insertToken(c.GetToken(), "bootstrap"); err != nil {
+		if err := insertToken(o, c.GetToken(), "bootstrap"); err != nil {
 			return nil, err
 		}
 	}
@@ -39,11 +39,11 @@ func noop(*op, *commandpb.Noop) (*commandpb.Result, error) {
 }
 
 // listNode makes a node a member.
-func (o *op) listNode(node *clusterpb.Node) error {
+func listNode(o *op, node *clusterpb.Node) error {
 	if o.Node(node.GetId()) != nil {
 		return errs.New(errs.AlreadyExists, "node %s is a member already", node.GetId())
 	}
-	if err := o.freeNodeName(node); err != nil {
+	if err := freeNodeName(o, node); err != nil {
 		return err
 	}
 	row := proto.CloneOf(node)
@@ -52,7 +52,7 @@ func (o *op) listNode(node *clusterpb.Node) error {
 	return nil
 }
 
-func (o *op) freeNodeName(node *clusterpb.Node) error {
+func freeNodeName(o *op, node *clusterpb.Node) error {
 	if node.GetId() == "" || node.GetName() == "" {
 		return errs.New(errs.Invalid, "a node needs an id and a name")
 	}
@@ -73,7 +73,7 @@ func nodeUpsert(o *op, c *commandpb.NodeUpsert) (*commandpb.Result, error) {
 	if old == nil {
 		return nil, errs.New(errs.NotFound, "node %s is not a member of the cluster", node.GetId())
 	}
-	if err := o.freeNodeName(node); err != nil {
+	if err := freeNodeName(o, node); err != nil {
 		return nil, err
 	}
 	row := proto.CloneOf(node)
@@ -98,7 +98,7 @@ func nodeRemove(o *op, c *commandpb.NodeRemove) (*commandpb.Result, error) {
 		return unchanged(c.GetId()), nil
 	}
 	state.Delete(o.WriteTx, node)
-	o.lose(c.GetId(), func(string) bool { return true })
+	lose(o, c.GetId(), func(string) bool { return true })
 	return done(c.GetId()), nil
 }
 
@@ -124,7 +124,7 @@ func nodeLost(o *op, c *commandpb.NodeLost) (*commandpb.Result, error) {
 	if o.caller.nodeID != "" && o.caller.nodeID != c.GetNodeId() && o.command.GetTerm() == 0 {
 		return nil, errs.New(errs.PermissionDenied, "only the leader calls another node lost")
 	}
-	lost := o.lose(c.GetNodeId(), func(boot string) bool {
+	lost := lose(o, c.GetNodeId(), func(boot string) bool {
 		return (boot == c.GetBootId()) != c.GetOtherBoots()
 	})
 	if len(lost) == 0 {
@@ -134,7 +134,7 @@ func nodeLost(o *op, c *commandpb.NodeLost) (*commandpb.Result, error) {
 }
 
 // lose marks the rows that are attached to the boots of the node.
-func (o *op) lose(nodeID string, boot func(string) bool) (lost []string) {
+func lose(o *op, nodeID string, boot func(string) bool) (lost []string) {
 	for _, row := range o.InstancesOfNode(nodeID) {
 		if row.GetState() != deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED || !boot(row.GetNodeBoot()) {
 			continue

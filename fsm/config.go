@@ -17,19 +17,19 @@ func configSet(o *op, c *commandpb.ConfigSet) (*commandpb.Result, error) {
 	named := map[string]bool{}
 	for _, change := range c.GetChanges() {
 		v := variableOf(change)
-		if err := o.checkVariable(v, change); err != nil {
+		if err := checkVariable(o, v, change); err != nil {
 			return nil, err
 		}
 		if named[identity(v)] {
 			return nil, errs.New(errs.Invalid, "variable %q is changed twice in one request", v.GetName())
 		}
 		named[identity(v)] = true
-		if err := o.changeVariable(v, change, result); err != nil {
+		if err := changeVariable(o, v, change, result); err != nil {
 			return nil, err
 		}
 	}
 	if scope := c.GetReplaceFileScope(); scope != nil {
-		if err := o.dropUnnamed(scope, named, result); err != nil {
+		if err := dropUnnamed(o, scope, named, result); err != nil {
 			return nil, err
 		}
 	}
@@ -59,7 +59,7 @@ func identity(v *configpb.Variable) string {
 	return fmt.Sprintf("%q %q %q %q %d", s.GetProject(), s.GetApp(), s.GetWorkspace(), v.GetName(), v.GetOrigin())
 }
 
-func (o *op) checkVariable(v *configpb.Variable, change *configpb.Change) error {
+func checkVariable(o *op, v *configpb.Variable, change *configpb.Change) error {
 	switch {
 	case v.GetName() == "":
 		return errs.New(errs.Invalid, "a variable needs a name")
@@ -70,10 +70,10 @@ func (o *op) checkVariable(v *configpb.Variable, change *configpb.Change) error 
 	case v.GetOrigin() == configpb.Origin_ORIGIN_FILE && v.GetScope().GetApp() == "":
 		return errs.New(errs.Invalid, "a project file sets variables of apps only, not %q", v.GetName())
 	}
-	return o.checkScope(v.GetScope())
+	return checkScope(o, v.GetScope())
 }
 
-func (o *op) checkScope(s *configpb.Scope) error {
+func checkScope(o *op, s *configpb.Scope) error {
 	switch {
 	case s.GetProject() == "" && s.GetApp() != "":
 		return errs.New(errs.Invalid, "a scope with app %q needs a project", s.GetApp())
@@ -83,7 +83,7 @@ func (o *op) checkScope(s *configpb.Scope) error {
 	return o.checkApp(s.GetProject(), s.GetApp())
 }
 
-func (o *op) changeVariable(v *configpb.Variable, change *configpb.Change, result *commandpb.Result) error {
+func changeVariable(o *op, v *configpb.Variable, change *configpb.Change, result *commandpb.Result) error {
 	old := o.Variable(v.GetScope(), v.GetName(), v.GetOrigin())
 	if change.IfVersion != nil && old.GetVersion() != change.GetIfVersion() {
 		return errs.New(errs.Conflict, "variable %q is %s, not %s: read it again",
@@ -116,11 +116,11 @@ func versionText(version uint64) string {
 }
 
 // dropUnnamed deletes what the project file no longer says of the scope.
-func (o *op) dropUnnamed(scope *configpb.Scope, named map[string]bool, result *commandpb.Result) error {
+func dropUnnamed(o *op, scope *configpb.Scope, named map[string]bool, result *commandpb.Result) error {
 	if scope.GetApp() == "" {
 		return errs.New(errs.Invalid, "a project file sets variables of apps only")
 	}
-	if err := o.checkScope(scope); err != nil {
+	if err := checkScope(o, scope); err != nil {
 		return err
 	}
 	for _, v := range o.ConfigVariables(scope, true) {

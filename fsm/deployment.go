@@ -14,7 +14,7 @@ import (
 // entrypoints. The result has its number.
 func deploymentCreate(o *op, c *commandpb.DeploymentCreate) (*commandpb.Result, error) {
 	deployment := c.GetDeployment()
-	if err := o.checkDeployment(deployment); err != nil {
+	if err := checkDeployment(o, deployment); err != nil {
 		return nil, err
 	}
 	row := &deploymentpb.Deployment{
@@ -31,14 +31,14 @@ func deploymentCreate(o *op, c *commandpb.DeploymentCreate) (*commandpb.Result, 
 		TokenId:    c.GetToken().GetId(),
 		CreatedAt:  o.now,
 	}
-	if err := o.insertEntrypointToken(c.GetToken(), row); err != nil {
+	if err := insertEntrypointToken(o, c.GetToken(), row); err != nil {
 		return nil, err
 	}
 	state.Put(o.WriteTx, row)
 	return &commandpb.Result{Ids: []string{row.GetId()}, Sequence: row.GetSequence()}, nil
 }
 
-func (o *op) checkDeployment(d *deploymentpb.Deployment) error {
+func checkDeployment(o *op, d *deploymentpb.Deployment) error {
 	if err := o.checkRef(d.GetApp()); err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (o *op) checkDeployment(d *deploymentpb.Deployment) error {
 	return nil
 }
 
-func (o *op) insertEntrypointToken(token *authpb.Token, d *deploymentpb.Deployment) error {
+func insertEntrypointToken(o *op, token *authpb.Token, d *deploymentpb.Deployment) error {
 	if token == nil && d.GetEntrypoint() {
 		return errs.New(errs.Invalid, "a deployment with entrypoints needs a token for them")
 	}
@@ -70,7 +70,7 @@ func (o *op) insertEntrypointToken(token *authpb.Token, d *deploymentpb.Deployme
 	}
 	token = proto.CloneOf(token)
 	token.Kind, token.Subject = authpb.TokenKind_TOKEN_KIND_ENTRYPOINT, d.GetId()
-	return o.insertToken(token, o.command.GetTokenId())
+	return insertToken(o, token, o.command.GetTokenId())
 }
 
 // deploymentFinish records how the making of a deployment ended. What the
@@ -116,7 +116,7 @@ func deploymentDestroy(o *op, c *commandpb.DeploymentDestroy) (*commandpb.Result
 	}
 	state.Put(o.WriteTx, row)
 	if token := o.Token(row.GetTokenId()); token != nil {
-		o.revoke(token)
+		revoke(o, token)
 	}
 	for _, instance := range o.Instances(nil, c.GetId(), false) {
 		instance = proto.CloneOf(instance)

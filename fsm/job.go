@@ -12,7 +12,7 @@ import (
 
 // jobSubmit queues a job. The same id and spec again is the same job.
 func jobSubmit(o *op, c *commandpb.JobSubmit) (*commandpb.Result, error) {
-	if err := o.checkSpec(c); err != nil {
+	if err := checkSpec(o, c); err != nil {
 		return nil, err
 	}
 	if old := o.Job(c.GetId()); old != nil {
@@ -31,7 +31,7 @@ func jobSubmit(o *op, c *commandpb.JobSubmit) (*commandpb.Result, error) {
 	return done(c.GetId()), nil
 }
 
-func (o *op) checkSpec(c *commandpb.JobSubmit) error {
+func checkSpec(o *op, c *commandpb.JobSubmit) error {
 	spec := c.GetSpec()
 	switch {
 	case c.GetId() == "" || spec.GetOperation() == jobpb.Operation_OPERATION_UNSPECIFIED:
@@ -57,7 +57,7 @@ func jobAssign(o *op, c *commandpb.JobAssign) (*commandpb.Result, error) {
 	if job.GetState() != jobpb.State_STATE_QUEUED {
 		return nil, errs.New(errs.Conflict, "job %s is not queued", c.GetId())
 	}
-	if err := o.checkRunner(c.GetRunnerId(), job.GetSpec().GetTarget()); err != nil {
+	if err := checkRunner(o, c.GetRunnerId(), job.GetSpec().GetTarget()); err != nil {
 		return nil, err
 	}
 	row := proto.CloneOf(job)
@@ -70,7 +70,7 @@ func jobAssign(o *op, c *commandpb.JobAssign) (*commandpb.Result, error) {
 	return &commandpb.Result{Ids: []string{c.GetId()}, Version: uint64(row.GetAttempt())}, nil
 }
 
-func (o *op) checkRunner(id string, target *jobpb.Target) error {
+func checkRunner(o *op, id string, target *jobpb.Target) error {
 	runner := o.Runner(id)
 	switch {
 	case runner == nil:
@@ -161,7 +161,7 @@ func jobCancel(o *op, c *commandpb.JobCancel) (*commandpb.Result, error) {
 	return done(c.GetId()), nil
 }
 
-func (o *op) deleteJob(job *jobpb.Job) {
+func deleteJob(o *op, job *jobpb.Job) {
 	state.Delete(o.WriteTx, job)
 	if output := o.JobOutput(job.GetId()); output != nil {
 		state.Delete(o.WriteTx, output)

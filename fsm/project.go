@@ -65,7 +65,7 @@ func projectDestroy(o *op, c *commandpb.ProjectDestroy) (*commandpb.Result, erro
 		}
 	}
 	for _, job := range jobs {
-		o.deleteJob(job)
+		deleteJob(o, job)
 	}
 	drop(o, o.ProjectVariables(c.GetName()))
 	drop(o, o.Builds(ref, 0))

@@ -31,7 +31,7 @@ func TestOneLogGivesOneState(t *testing.T) {
 		steady, restored := newShop(t), emptyMachine(t)
 		steady.restoreTo(restored)
 		d := drawer{r, steady}
-		for range rapid.IntRange(1, 40).Draw(r, "entries") {
+		for range rapid.IntRange(1, 25).Draw(r, "entries") {
 			steady.pass(time.Duration(rapid.IntRange(-5, 200).Draw(r, "seconds")) * time.Second)
 			commands := make([]*commandpb.Command, rapid.IntRange(1, 6).Draw(r, "commands"))
 			for i := range commands {

@@ -26,7 +26,7 @@ func prune(o *op, c *commandpb.Prune) (*commandpb.Result, error) {
 	removed := 0
 	if c.GetJobsKeep() > 0 {
 		for _, job := range o.JobsEndedBeyond(int(c.GetJobsKeep()), limit) {
-			o.deleteJob(job)
+			deleteJob(o, job)
 			removed++
 		}
 	}

@@ -22,7 +22,7 @@ func releaseCreate(o *op, c *commandpb.ReleaseCreate) (*commandpb.Result, error)
 	if release.GetId() == "" || o.Release(release.GetId()) != nil {
 		return nil, errs.New(errs.AlreadyExists, "a release needs an id of its own, not %q", release.GetId())
 	}
-	deployment, err := o.releasable(release)
+	deployment, err := releasable(o, release)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func releaseCreate(o *op, c *commandpb.ReleaseCreate) (*commandpb.Result, error)
 
 // releasable returns the deployment that a release may point its app's
 // workspace at.
-func (o *op) releasable(release *deploymentpb.Release) (*deploymentpb.Deployment, error) {
+func releasable(o *op, release *deploymentpb.Release) (*deploymentpb.Deployment, error) {
 	deployment := o.Deployment(release.GetDeploymentId())
 	switch {
 	case deployment == nil:
@@ -73,7 +73,7 @@ func releaseFinish(o *op, c *commandpb.ReleaseFinish) (*commandpb.Result, error)
 		return unchanged(c.GetId()), nil
 	}
 	if c.GetError() == "" {
-		if _, err := o.releasable(release); err != nil {
+		if _, err := releasable(o, release); err != nil {
 			return nil, err
 		}
 	}

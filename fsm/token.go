@@ -15,7 +15,7 @@ func tokenCreate(o *op, c *commandpb.TokenCreate) (*commandpb.Result, error) {
 	if o.caller.token != nil && o.caller.kind() != authpb.TokenKind_TOKEN_KIND_USER {
 		return nil, errs.New(errs.PermissionDenied, "only users and nodes make tokens")
 	}
-	if err := o.insertToken(c.GetToken(), o.command.GetTokenId()); err != nil {
+	if err := insertToken(o, c.GetToken(), o.command.GetTokenId()); err != nil {
 		return nil, err
 	}
 	return done(c.GetToken().GetId()), nil
@@ -23,7 +23,7 @@ func tokenCreate(o *op, c *commandpb.TokenCreate) (*commandpb.Result, error) {
 
 // insertToken stores a new, unused token. It is made by creator unless it
 // says otherwise itself.
-func (o *op) insertToken(token *authpb.Token, creator string) error {
+func insertToken(o *op, token *authpb.Token, creator string) error {
 	if token.GetId() == "" || token.GetKind() == authpb.TokenKind_TOKEN_KIND_UNSPECIFIED {
 		return errs.New(errs.Invalid, "a token needs an id and a kind")
 	}
@@ -55,14 +55,14 @@ func tokenRevoke(o *op, c *commandpb.TokenRevoke) (*commandpb.Result, error) {
 	if token == nil {
 		return nil, errs.New(errs.NotFound, "there is no token %s", c.GetId())
 	}
-	if !o.revoke(token) {
+	if !revoke(o, token) {
 		return unchanged(c.GetId()), nil
 	}
 	return done(c.GetId()), nil
 }
 
 // revoke reports false if the token was revoked before.
-func (o *op) revoke(token *authpb.Token) bool {
+func revoke(o *op, token *authpb.Token) bool {
 	if token.GetRevokedAt() != nil {
 		return false
 	}
@@ -77,21 +77,21 @@ func (o *op) revoke(token *authpb.Token) bool {
 // the key of its certificate request, gets the same result again.
 func joinTokenUse(o *op, c *commandpb.JoinTokenUse) (*commandpb.Result, error) {
 	token := o.Token(c.GetTokenId())
-	if err := o.usable(token, c.GetSecretHash()); err != nil {
+	if err := usable(token, c.GetSecretHash()); err != nil {
 		return nil, err
 	}
 	if len(c.GetCsrKeyHash()) == 0 || c.GetSerial() == "" {
 		return nil, errs.New(errs.Invalid, "a join needs the hash of the certificate request's key and a serial")
 	}
 	if token.GetJoinUsedAt() != nil {
-		return o.joinAgain(token, c.GetCsrKeyHash())
+		return joinAgain(o, token, c.GetCsrKeyHash())
 	}
 	if expired(token, o.place.time) {
 		return nil, errs.New(errs.Unauthenticated, "the join token has expired: make another one")
 	}
 	node := proto.CloneOf(c.GetNode())
 	node.Serial = c.GetSerial()
-	if err := o.listNode(node); err != nil {
+	if err := listNode(o, node); err != nil {
 		return nil, err
 	}
 	row := proto.CloneOf(token)
@@ -103,7 +103,7 @@ func joinTokenUse(o *op, c *commandpb.JoinTokenUse) (*commandpb.Result, error) {
 	return done(node.GetId(), c.GetSerial()), nil
 }
 
-func (o *op) usable(token *authpb.Token, secretHash []byte) error {
+func usable(token *authpb.Token, secretHash []byte) error {
 	switch {
 	case token.GetKind() != authpb.TokenKind_TOKEN_KIND_JOIN:
 		return errs.New(errs.Unauthenticated, "the join token is not known to this cluster")
@@ -117,7 +117,7 @@ func (o *op) usable(token *authpb.Token, secretHash []byte) error {
 
 // joinAgain answers a joiner that did not hear its first answer, even after
 // the token's expiry.
-func (o *op) joinAgain(token *authpb.Token, csrKeyHash []byte) (*commandpb.Result, error) {
+func joinAgain(o *op, token *authpb.Token, csrKeyHash []byte) (*commandpb.Result, error) {
 	if subtle.ConstantTimeCompare(token.GetJoinCsrKeyHash(), csrKeyHash) != 1 {
 		return nil, errs.New(errs.Unauthenticated, "the join token has been used by another node: make another one")
 	}

@@ -46,7 +46,7 @@ func (s *Snapshot) write(out *summed) error {
 		return err
 	}
 	// One goroutine: what it makes of the same input is always the same.
-	packed, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+	packed, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return err
 	}
