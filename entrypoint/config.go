@@ -1,0 +1,151 @@
+// Package entrypoint is the process that an application runs under: it starts
+// the application's command, passes on signals and the exit status, reaps
+// orphans, and stays connected to the cluster for configuration, logs and
+// exec. Whatever the network or a server does, the application goes on: every
+// part of this package but the loop that owns the child may fail and is tried
+// again.
+//
+// It is linked into other people's containers, so it imports only what
+// DESIGN.md section 9 allows, and must not know anything of the cluster but
+// the Entrypoint service.
+package entrypoint
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"waypoint/errs"
+)
+
+// Names of the environment variables that configure an entrypoint.
+const (
+	EnvAddr       = "WAYPOINT_SERVER_ADDR"      // comma-separated host:port
+	EnvCA         = "WAYPOINT_SERVER_CA"        // PEM, or sha256: and a fingerprint
+	EnvDeployment = "WAYPOINT_DEPLOYMENT_ID"    // for people; the token decides
+	EnvToken      = "WAYPOINT_ENTRYPOINT_TOKEN" // or
+	EnvTokenFile  = EnvToken + "_FILE"          // a file that holds it
+	EnvGrace      = ownPrefix + "GRACE"         // between TERM and KILL, such as "25s"
+	EnvLogBytes   = ownPrefix + "LOG_BYTES"     // size of the log ring
+	ownPrefix     = "WAYPOINT_ENTRYPOINT_"      // the child gets none of these
+	maxTokenFile  = 64 << 10                    // bytes
+	usage         = "waypoint-entrypoint COMMAND [ARG...]"
+)
+
+// Config is what an entrypoint is to do.
+type Config struct {
+	Argv []string // the child's command
+	Env  []string // the container's environment without our own variables
+
+	Addrs []string // servers; none: a plain init
+	CA    string
+	Token string
+	// Problem says why there is no connection although servers are named.
+	Problem error
+
+	Started    time.Time     // when the process started
+	ConfigWait time.Duration // from then until the child starts without configuration
+	Grace      time.Duration // between TERM and KILL
+	Flush      time.Duration // for the last log lines at the end
+	LogBytes   int           // of the log ring
+
+	Stdin, Stdout, Stderr *os.File
+}
+
+// DefaultConfig has all values that need no environment.
+func DefaultConfig() Config {
+	return Config{
+		Started:    time.Now(),
+		ConfigWait: 4500 * time.Millisecond,
+		Grace:      25 * time.Second,
+		Flush:      time.Second,
+		LogBytes:   1 << 20,
+		Stdin:      os.Stdin,
+		Stdout:     os.Stdout,
+		Stderr:     os.Stderr,
+	}
+}
+
+// FromEnviron adds what the command line and the environment say. Only a
+// missing command is an error: everything else that is wrong becomes Problem,
+// with which the child still runs.
+func (c Config) FromEnviron(argv, environ []string) (Config, error) {
+	if len(argv) == 0 {
+		return c, errs.New(errs.Invalid, "no command: use %s", usage)
+	}
+	c.Argv = argv
+	c.Env = withoutOwn(environ)
+	for _, addr := range strings.Split(lookup(environ, EnvAddr), ",") {
+		if addr = strings.TrimSpace(addr); addr != "" {
+			c.Addrs = append(c.Addrs, addr)
+		}
+	}
+	c.CA = lookup(environ, EnvCA)
+	if len(c.Addrs) > 0 {
+		c.Token, c.Problem = readToken(environ)
+	}
+	if text := lookup(environ, EnvGrace); text != "" {
+		if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+			c.Grace = d
+		} else {
+			c.complain(fmt.Errorf("%s: %q is not a duration like 25s", EnvGrace, text))
+		}
+	}
+	if text := lookup(environ, EnvLogBytes); text != "" {
+		if n, err := strconv.Atoi(text); err == nil && n > 0 {
+			c.LogBytes = n
+		} else {
+			c.complain(fmt.Errorf("%s: %q is not a number of bytes", EnvLogBytes, text))
+		}
+	}
+	return c, nil
+}
+
+// complain keeps an option's error for the log; the default stands.
+func (c *Config) complain(err error) {
+	if c.Stderr != nil {
+		fmt.Fprintf(c.Stderr, "waypoint-entrypoint: %v; using the default\n", err)
+	}
+}
+
+func readToken(environ []string) (string, error) {
+	if token := lookup(environ, EnvToken); token != "" {
+		return token, nil
+	}
+	path := lookup(environ, EnvTokenFile)
+	if path == "" {
+		return "", fmt.Errorf("neither %s nor %s is set", EnvToken, EnvTokenFile)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxTokenFile {
+		return "", fmt.Errorf("read token: %s is not a small regular file", path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read token: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// lookup finds a variable; the last one of a name counts.
+func lookup(environ []string, name string) string {
+	for _, kv := range slices.Backward(environ) {
+		if k, v, ok := strings.Cut(kv, "="); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// withoutOwn removes what only concerns the entrypoint, its token first of all.
+func withoutOwn(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		return strings.HasPrefix(kv, ownPrefix)
+	})
+}

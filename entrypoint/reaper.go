@@ -1,0 +1,106 @@
+package entrypoint
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// reaper owns every wait of the process. Children and exec sessions are
+// started through it, and nobody else waits for a process, so no status is
+// ever lost to somebody who did not want it. As PID 1 or as a subreaper it
+// also ends orphans' zombies.
+type reaper struct {
+	mu      sync.Mutex
+	started map[int]*process
+	sigchld chan os.Signal
+	changed chan struct{} // one slot: something ended
+}
+
+// process is one that the reaper has started.
+type process struct {
+	pid   int
+	ended chan struct{} // closed after code is set
+	code  int           // exit status, 128+n for a signal
+}
+
+func newReaper() *reaper {
+	r := &reaper{
+		started: make(map[int]*process),
+		sigchld: make(chan os.Signal, 1),
+		changed: make(chan struct{}, 1),
+	}
+	signal.Notify(r.sigchld, syscall.SIGCHLD)
+	return r
+}
+
+// start starts a process. The lock keeps a process that ends at once from
+// being reaped before it is known.
+func (r *reaper) start(path string, argv []string, attr *os.ProcAttr) (*process, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	started, err := os.StartProcess(path, argv, attr)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	p := &process{pid: started.Pid, ended: make(chan struct{})}
+	_ = started.Release()
+	r.started[p.pid] = p
+	return p, nil
+}
+
+// run reaps until ctx ends.
+func (r *reaper) run(ctx context.Context) {
+	defer signal.Stop(r.sigchld)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.sigchld:
+			r.reap()
+		}
+	}
+}
+
+// reap takes every status there is: signals coalesce, so one may stand for
+// many.
+func (r *reaper) reap() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || pid <= 0 {
+			break
+		}
+		if p := r.started[pid]; p != nil {
+			delete(r.started, pid)
+			p.code = exitCode(status)
+			close(p.ended)
+		}
+	}
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// exitCode is a status as a shell tells it.
+func exitCode(status syscall.WaitStatus) int {
+	if status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return status.ExitStatus()
+}
+
+// groupAlive tells whether a process group has members. Zombies count, so it
+// is asked again when something has been reaped.
+func groupAlive(pgid int) bool {
+	return syscall.Kill(-pgid, 0) != syscall.ESRCH
+}

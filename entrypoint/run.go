@@ -1,0 +1,114 @@
+package entrypoint
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"waypoint/api/entrypointpb"
+)
+
+const (
+	lastWords = 200 * time.Millisecond // for our own log at the end
+	signals   = 64                     // how many may wait for the supervisor
+)
+
+// Run runs the command to its end and returns the exit status for the
+// process. It takes over all of the process's signals and waits; a process
+// runs it once.
+func Run(ctx context.Context, cfg Config) int {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	words := newQuietly(cfg.Stderr)
+	defer words.finish(lastWords)
+	log := hclog.New(&hclog.LoggerOptions{
+		Name: "waypoint-entrypoint", Output: words, Level: hclog.Info, DisableTime: true,
+	})
+	caught := catchSignals()
+	defer signal.Stop(caught)
+	if os.Getpid() != 1 {
+		if err := becomeSubreaper(); err != nil {
+			log.Debug("orphans will not be reaped", "cause", err)
+		}
+	}
+	reaper := newReaper()
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer cancel()
+	tasks.Go(func() { reaper.run(ctx) })
+
+	s := &supervisor{
+		cfg: cfg, log: log, reaper: reaper, signals: caught,
+		report: func(*entrypointpb.ChildState) {},
+	}
+	up := connect(cfg, log)
+	if up == nil {
+		s.outputs, _ = openOutputs(nil, cfg.Stdout, cfg.Stderr)
+		return s.run()
+	}
+	return runAttached(ctx, s, up, &tasks)
+}
+
+// connect prepares the connection to the cluster; nil if there is to be none.
+func connect(cfg Config, log hclog.Logger) *uplink {
+	if len(cfg.Addrs) == 0 {
+		return nil
+	}
+	err := cfg.Problem
+	if err == nil {
+		var up *uplink
+		if up, err = newUplink(cfg, log, newLogbook(cfg.LogBytes)); err == nil {
+			return up
+		}
+	}
+	log.Error("running the command without the cluster", "cause", err)
+	return nil
+}
+
+// runAttached runs the supervisor beside the uplink, and at the end sends what
+// is left to say.
+func runAttached(ctx context.Context, s *supervisor, up *uplink, tasks *sync.WaitGroup) int {
+	outputs, err := openOutputs(up.book, s.cfg.Stdout, s.cfg.Stderr)
+	if err != nil {
+		s.log.Error("logs go to the container only", "cause", err)
+		outputs, _ = openOutputs(nil, s.cfg.Stdout, s.cfg.Stderr)
+	}
+	s.book, s.outputs, s.configs, s.report = up.book, outputs, up.configs, up.report
+	up.execs = newExecs(up, s.reaper, func() []string { return *s.execEnv.Load() })
+	s.setEnv(nil)
+
+	ctx, cancel := context.WithCancel(ctx)
+	tasks.Go(func() { up.run(ctx) })
+	code := s.run()
+	outputs.finish(s.cfg.Flush, s.cfg.Grace)
+	up.finish(code, s.cfg.Flush)
+	cancel()
+	_ = up.client.Close()
+	up.execs.wait()
+	return code
+}
+
+// catchSignals catches everything that can be passed on to a child. Not among
+// them are SIGURG, with which the runtime interrupts itself, SIGPIPE, which is
+// about our own writes, and what we were started with ignored.
+func catchSignals() chan os.Signal {
+	caught := make(chan os.Signal, signals)
+	for n := 1; n <= 64; n++ {
+		sig := syscall.Signal(n)
+		switch sig {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE:
+		default:
+			if !signal.Ignored(sig) {
+				signal.Notify(caught, sig)
+			}
+		}
+	}
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE) // nobody listens: writes fail instead
+	return caught
+}

@@ -1,0 +1,275 @@
+package entrypoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"waypoint/api/entrypointpb"
+)
+
+// phase is what the supervisor waits for.
+type phase int
+
+const (
+	waiting  phase = iota // for the first configuration
+	running               // for anything
+	stopping              // for the child's group to end, then it starts again
+	ending                // for the child's group to end, then all is over
+	over
+)
+
+const (
+	codeNotFound   = 127 // as shells say it
+	codeNotStarted = 126
+	hurry          = 2 * time.Second        // grace after a second signal
+	groupPoll      = 100 * time.Millisecond // while a group is being ended
+)
+
+// supervisor is the one owner of the child. Its loop takes every decision and
+// never waits for anything but its events.
+type supervisor struct {
+	cfg     Config
+	log     hclog.Logger
+	book    *logbook // nil without servers
+	reaper  *reaper
+	outputs *outputs
+	signals <-chan os.Signal
+	configs <-chan *entrypointpb.Config // one slot, the newest wins
+	report  func(*entrypointpb.ChildState)
+	// execEnv is the environment for exec sessions, which others read.
+	execEnv atomic.Pointer[[]string]
+
+	terminal bool // our standard input is a terminal, and ours
+	phase    phase
+	env      []string // what the child has, or is to have
+	lastGood []string // with which a child has been started
+	child    *process // nil: not running
+	pgid     int      // of the child's group, until that has ended
+	starts   uint32
+	code     int
+	killed   bool // the group has been sent KILL
+	timer    *time.Timer
+	deadline time.Time
+}
+
+// run starts the child and stays with it to its end; it returns the exit
+// status.
+func (s *supervisor) run() int {
+	s.timer = time.NewTimer(0)
+	s.timer.Stop()
+	s.terminal = ownsTerminal(s.cfg.Stdin)
+	s.setEnv(nil)
+	if s.configs == nil {
+		s.start()
+	} else {
+		s.setTimer(time.Until(s.cfg.Started.Add(s.cfg.ConfigWait)))
+	}
+	for s.phase != over {
+		select {
+		case sig := <-s.signals:
+			s.signal(sig.(syscall.Signal))
+		case config := <-s.configs:
+			s.configure(config)
+		case <-s.ended():
+			s.childEnded()
+		case <-s.reaper.changed:
+			s.checkGroup()
+		case <-s.timer.C:
+			s.timeout()
+		}
+	}
+	return s.code
+}
+
+// ended is closed when the child has ended; nil without a child.
+func (s *supervisor) ended() <-chan struct{} {
+	if s.child == nil {
+		return nil
+	}
+	return s.child.ended
+}
+
+// configure takes up a configuration: it starts the child that waited for it,
+// or restarts the one whose environment differs. If nothing differs, as after
+// each reconnection, nothing happens.
+func (s *supervisor) configure(config *entrypointpb.Config) {
+	before := s.env
+	for _, name := range s.setEnv(config.GetVariables()) {
+		s.tell("configuration variable %q cannot be put into an environment and is left out", name)
+	}
+	switch {
+	case s.phase == waiting:
+		s.start()
+	case s.phase == running && !slices.Equal(before, s.env):
+		s.tell("configuration changed: restarting the command")
+		s.phase = stopping
+		s.stop(syscall.SIGTERM)
+	}
+}
+
+func (s *supervisor) setEnv(vars []*entrypointpb.EnvVar) []string {
+	env, bad := environment(s.cfg.Env, vars)
+	s.env = env
+	s.execEnv.Store(&env)
+	return bad
+}
+
+// start starts the child. If that fails with a new configuration the last one
+// that worked is used, for a child with old values is better than none.
+func (s *supervisor) start() {
+	s.timer.Stop()
+	s.phase, s.killed = running, false
+	err := s.launch(s.env)
+	if err != nil && s.lastGood != nil && !slices.Equal(s.env, s.lastGood) {
+		s.tell("the command cannot be started with the new configuration and gets the one before: %v", err)
+		err = s.launch(s.lastGood)
+	} else if err != nil && !slices.Equal(s.env, s.cfg.Env) && !errors.Is(err, fs.ErrNotExist) {
+		s.tell("the command cannot be started with its configuration and gets none: %v", err)
+		err = s.launch(s.cfg.Env)
+	}
+	if err != nil {
+		s.tell("%v", err)
+		s.code = codeNotStarted
+		if errors.Is(err, fs.ErrNotExist) {
+			s.code = codeNotFound
+		}
+		s.phase = over
+	}
+}
+
+func (s *supervisor) launch(env []string) error {
+	path, err := lookPath(env, s.cfg.Argv[0])
+	if err != nil {
+		return err
+	}
+	child, err := s.reaper.start(path, s.cfg.Argv, &os.ProcAttr{
+		Env:   env,
+		Files: []*os.File{s.cfg.Stdin, s.outputs.stdout, s.outputs.stderr},
+		Sys:   childAttr(s.cfg.Stdin, s.terminal),
+	})
+	if err != nil {
+		return err
+	}
+	s.child, s.pgid, s.lastGood = child, child.pid, env
+	s.starts++
+	s.report(&entrypointpb.ChildState{Pid: uint32(child.pid), Starts: s.starts})
+	return nil
+}
+
+// childEnded takes note of the child's end, and ends what it left behind.
+func (s *supervisor) childEnded() {
+	code := s.child.code
+	s.child, s.code = nil, code
+	s.report(&entrypointpb.ChildState{Starts: s.starts, Exited: true, ExitCode: int32(code)})
+	switch s.phase {
+	case running:
+		s.phase = ending
+		s.stop(syscall.SIGTERM)
+	case ending:
+		s.kill(syscall.SIGTERM) // the rest of the group
+	}
+	s.checkGroup()
+}
+
+// stop asks the group to end, with grace.
+func (s *supervisor) stop(sig syscall.Signal) {
+	s.deadline = time.Now().Add(s.cfg.Grace)
+	s.killed = false
+	s.kill(sig)
+	s.setTimer(min(groupPoll, s.cfg.Grace))
+}
+
+func (s *supervisor) kill(sig syscall.Signal) {
+	if s.pgid != 0 {
+		_ = syscall.Kill(-s.pgid, sig)
+	}
+}
+
+// timeout is the end of a wait.
+func (s *supervisor) timeout() {
+	switch s.phase {
+	case waiting:
+		s.tell("no configuration came in time: starting the command without")
+		s.start()
+	case stopping, ending:
+		s.checkGroup()
+	}
+}
+
+// checkGroup goes on when the group that is being stopped has ended, and kills
+// it when its grace is over.
+func (s *supervisor) checkGroup() {
+	if s.phase != stopping && s.phase != ending {
+		return
+	}
+	if s.child == nil && !groupAlive(s.pgid) {
+		s.pgid = 0
+		if s.phase == ending {
+			s.phase = over
+			return
+		}
+		s.start()
+		return
+	}
+	left := time.Until(s.deadline)
+	if left <= 0 && !s.killed {
+		s.killed = true
+		s.tell("the command has not ended within its grace and is killed")
+		s.kill(syscall.SIGKILL)
+	}
+	// What has ended is usually reaped by us, which wakes the loop; members
+	// that are somebody else's children are found by looking.
+	pause := groupPoll
+	if !s.killed {
+		pause = min(pause, left)
+	}
+	s.setTimer(pause)
+}
+
+// signal passes a signal on to the child's group. TERM and INT also begin the
+// end: the group has its grace, which a second one shortens.
+func (s *supervisor) signal(sig syscall.Signal) {
+	final := sig == syscall.SIGTERM || sig == syscall.SIGINT
+	switch s.phase {
+	case waiting:
+		if final || sig == syscall.SIGQUIT || sig == syscall.SIGHUP {
+			s.code = 128 + int(sig)
+			s.phase = over
+		}
+	case running:
+		if final {
+			s.phase = ending
+			s.stop(sig)
+			return
+		}
+		s.kill(sig)
+	case stopping:
+		if final {
+			s.phase = ending
+		}
+		s.kill(sig)
+	case ending:
+		s.kill(sig)
+		if soon := time.Now().Add(hurry); final && soon.Before(s.deadline) {
+			s.deadline = soon
+		}
+	}
+}
+
+func (s *supervisor) setTimer(d time.Duration) { s.timer.Reset(max(d, time.Millisecond)) }
+
+// tell says something to the log of the container and to that of the app.
+func (s *supervisor) tell(format string, args ...any) {
+	s.log.Warn(fmt.Sprintf(format, args...))
+	if s.book != nil {
+		s.book.say(format, args...)
+	}
+}

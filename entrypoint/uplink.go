@@ -1,0 +1,239 @@
+package entrypoint
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"waypoint/api/entrypointpb"
+	"waypoint/client"
+	"waypoint/errs"
+	"waypoint/internal/backoff"
+	"waypoint/internal/ids"
+	"waypoint/internal/task"
+	"waypoint/version"
+)
+
+const (
+	minPause  = 100 * time.Millisecond // between two tries to attach
+	maxPause  = 5 * time.Second
+	welcomeIn = 5 * time.Second // for a home node's first answer
+	pingEvery = 15 * time.Second
+	silence   = 40 * time.Second // without a word, after which a home node is given up
+	maxCauses = 32               // different complaints remembered
+)
+
+// uplink keeps this instance attached to a home node, whatever happens. It
+// owns no decision about the child: it hands configurations to the supervisor
+// and tells the cluster what the supervisor reports.
+type uplink struct {
+	client   *client.Client
+	api      entrypointpb.EntrypointClient
+	log      hclog.Logger
+	book     *logbook
+	execs    *execs
+	instance string
+	host     string
+	configs  chan *entrypointpb.Config // one slot, the newest wins
+
+	mu         sync.Mutex
+	generation uint64
+	have       *entrypointpb.HaveConfig
+	child      *entrypointpb.ChildState
+	childNews  chan struct{} // closed at the next report
+	said       map[string]bool
+	attached   atomic.Bool // at least once
+
+	goodbye chan int // one slot: the exit code
+	gone    chan struct{}
+	goneMu  sync.Once
+}
+
+func newUplink(cfg Config, log hclog.Logger, book *logbook) (*uplink, error) {
+	c, err := client.New(client.Config{Addrs: cfg.Addrs, CA: cfg.CA, Token: cfg.Token, Spread: true, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return &uplink{
+		client:    c,
+		api:       entrypointpb.NewEntrypointClient(c.Conn()),
+		log:       log,
+		book:      book,
+		instance:  ids.New(),
+		host:      host,
+		configs:   make(chan *entrypointpb.Config, 1),
+		child:     &entrypointpb.ChildState{},
+		childNews: make(chan struct{}),
+		said:      make(map[string]bool),
+		goodbye:   make(chan int, 1),
+		gone:      make(chan struct{}),
+	}, nil
+}
+
+// run stays attached until ctx ends or the goodbye has been said. A defect in
+// it costs the connection, not the application.
+func (u *uplink) run(ctx context.Context) {
+	pause := backoff.New(minPause, maxPause)
+	for ctx.Err() == nil {
+		err := task.Protect(func() error { return u.stay(ctx, pause) })
+		if err == nil {
+			return
+		}
+		u.complain(err)
+		if pause.Wait(ctx) != nil {
+			return
+		}
+	}
+}
+
+// stay attaches, and attaches again elsewhere when the home node fails or asks
+// for it. The old attach goes on until the new one stands. It returns nil
+// after the goodbye, and an error when there is no home node.
+func (u *uplink) stay(ctx context.Context, pause *backoff.Backoff) error {
+	home, err := u.attach(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { home.end() }()
+	u.settled()
+	for {
+		select {
+		case <-u.gone:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-home.over:
+			if time.Since(home.since) > maxPause {
+				pause.Reset()
+			}
+			return home.err
+		case <-home.move:
+			u.client.Avoid(home.node)
+		case <-u.client.Rebalance():
+		}
+		next, err := u.attach(ctx)
+		if err != nil {
+			u.complain(err)
+			home.retryMove(ctx, pause)
+			continue
+		}
+		home.end()
+		home = next
+		u.settled()
+	}
+}
+
+// complain says once per cause why there is no home node.
+func (u *uplink) complain(err error) {
+	text := err.Error()
+	u.mu.Lock()
+	known := u.said[text]
+	if len(u.said) < maxCauses {
+		u.said[text] = true
+	}
+	full := len(u.said) >= maxCauses
+	u.mu.Unlock()
+	if !known && !full {
+		u.log.Warn("not attached to the cluster, trying on", "cause", text)
+	}
+}
+
+// settled says that there is a home node again, and lets every cause be told
+// again.
+func (u *uplink) settled() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.said) > 0 {
+		u.log.Info("attached to the cluster", "server", u.client.Current())
+	}
+	clear(u.said)
+}
+
+// report takes what the supervisor says of its child, and does not wait.
+func (u *uplink) report(child *entrypointpb.ChildState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.child = child
+	close(u.childNews)
+	u.childNews = make(chan struct{})
+}
+
+// childState is the newest report, and is told when there is a newer one.
+func (u *uplink) childState() (*entrypointpb.ChildState, <-chan struct{}) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.child, u.childNews
+}
+
+// hello is the first message of an attach.
+func (u *uplink) hello() *entrypointpb.Hello {
+	first, last := u.book.ring.Bounds()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.generation++
+	return &entrypointpb.Hello{
+		InstanceId: u.instance,
+		Generation: u.generation,
+		Build:      version.Build(),
+		Host:       u.host,
+		Child:      u.child,
+		Have:       u.have,
+		FirstSeq:   first,
+		LastSeq:    last,
+	}
+}
+
+// offer hands a configuration to the supervisor in place of one that it has
+// not taken yet.
+func (u *uplink) offer(config *entrypointpb.Config) {
+	u.mu.Lock()
+	u.have = &entrypointpb.HaveConfig{Epoch: config.GetEpoch(), Index: config.GetIndex(), Hash: config.GetHash()}
+	u.mu.Unlock()
+	for {
+		select {
+		case u.configs <- config:
+			return
+		default:
+		}
+		select {
+		case <-u.configs:
+		default:
+		}
+	}
+}
+
+// finish sends the last log lines and the exit code, and ends the connection;
+// it takes at most wait.
+func (u *uplink) finish(code int, wait time.Duration) {
+	u.book.ring.Close()
+	u.goodbye <- code
+	if !u.attached.Load() {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-u.gone:
+	case <-timer.C:
+	}
+}
+
+// left is told when a home node has taken the goodbye.
+func (u *uplink) left() { u.goneMu.Do(func() { close(u.gone) }) }
+
+// why names an attach's failure.
+func why(what string, err error) error {
+	if errs.Is(err, errs.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
