@@ -108,23 +108,22 @@ func (m *Merger) Add(b *logspb.Batch, now time.Time) {
 	}
 }
 
-// Take returns what may go out now, in order.
-func (m *Merger) Take(now time.Time) []*logspb.Batch {
+// Take returns what may go out now, in order, but not much more than maxBytes of
+// it. It returns nothing only when nothing more may go out.
+func (m *Merger) Take(now time.Time, maxBytes int) []*logspb.Batch {
 	var out []*logspb.Batch
-	for len(m.heads) > 0 && (m.waiting == 0 || m.size > m.max || m.due(now)) {
+	bytes := 0
+	for len(m.heads) > 0 && bytes < maxBytes && (m.waiting == 0 || m.size > m.max || m.due(now)) {
+		before := m.size
 		out = m.pop(out)
+		bytes += before - m.size
 	}
 	return out
 }
 
-// Flush returns everything that is queued, in order.
-func (m *Merger) Flush() []*logspb.Batch {
-	var out []*logspb.Batch
-	for len(m.heads) > 0 {
-		out = m.pop(out)
-	}
-	m.arrived = nil
-	return out
+// Finish says that nothing will come any more: all that is queued may go out.
+func (m *Merger) Finish() {
+	m.max = -1
 }
 
 // Next returns when the oldest queued line has been held long enough. It

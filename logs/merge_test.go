@@ -51,11 +51,11 @@ func TestMergeOrdersByTimeThenInstanceThenSeq(t *testing.T) {
 	m.Open("a")
 	m.Open("b")
 	m.Add(batch("b", 1, 10, 2, 20, 3, 20), start)
-	want(t, m.Take(start), "")
+	want(t, m.Take(start, 1<<20), "")
 	m.Add(batch("a", 1, 15, 2, 20, 3, 40), start)
-	want(t, m.Take(start), "b1 a1 a2 b2 b3")
+	want(t, m.Take(start, 1<<20), "b1 a1 a2 b2 b3")
 	m.Done("b")
-	want(t, m.Take(start), "a3")
+	want(t, m.Take(start, 1<<20), "a3")
 }
 
 func TestMergeHoldsNoLongerThanAsked(t *testing.T) {
@@ -68,9 +68,9 @@ func TestMergeHoldsNoLongerThanAsked(t *testing.T) {
 	if !ok || !at.Equal(start.Add(hold)) {
 		t.Fatalf("next at %v, %v", at, ok)
 	}
-	want(t, m.Take(at.Add(-1)), "")
-	want(t, m.Take(at), "a1")
-	want(t, m.Take(start.Add(hold*3/2)), "a2")
+	want(t, m.Take(at.Add(-1), 1<<20), "")
+	want(t, m.Take(at, 1<<20), "a1")
+	want(t, m.Take(start.Add(hold*3/2), 1<<20), "a2")
 	if _, ok = m.Next(); ok {
 		t.Error("something is still queued")
 	}
@@ -84,24 +84,26 @@ func TestSourceWithClockBehindDoesNotStarveOthers(t *testing.T) {
 	m.Add(batch("a", 1, 1000), start)
 	m.Add(batch("behind", 1, 1), start.Add(hold-1))
 	m.Add(batch("behind", 2, 2), start.Add(hold-1))
-	want(t, m.Take(start.Add(hold)), "behind1 behind2 a1")
+	want(t, m.Take(start.Add(hold), 1<<20), "behind1 behind2 a1")
 }
 
 func TestMergeIsBoundedBySize(t *testing.T) {
 	m := NewMerger(hold, 3*lineOverhead)
 	m.Open("quiet")
 	m.Add(batch("a", 1, 1, 2, 2, 3, 3, 4, 4, 5, 5), start)
-	want(t, m.Take(start), "a1 a2")
-	want(t, m.Flush(), "a3 a4 a5")
+	want(t, m.Take(start, 1<<20), "a1 a2")
+	m.Finish()
+	want(t, m.Take(start, 2*lineOverhead), "a3 a4")
+	want(t, m.Take(start, 2*lineOverhead), "a5")
 }
 
 func TestMergeDropsLinesSeenBefore(t *testing.T) {
 	m := NewMerger(hold, 1<<20)
 	m.Add(batch("a", 1, 1, 2, 2), start)
 	m.Add(batch("a", 2, 2, 3, 3), start)
-	want(t, m.Take(start), "a1 a2 a3")
+	want(t, m.Take(start, 1<<20), "a1 a2 a3")
 	m.Add(batch("a", 1, 1, 4, 4), start)
-	want(t, m.Take(start), "a4")
+	want(t, m.Take(start, 1<<20), "a4")
 }
 
 func TestGapsAndEndsKeepTheirPlace(t *testing.T) {
@@ -111,14 +113,14 @@ func TestGapsAndEndsKeepTheirPlace(t *testing.T) {
 	b.Gap, b.Ended = &logspb.Gap{Lines: 3}, true
 	m.Add(b, start)
 	m.Add(batch("b", 1, 20), start)
-	want(t, m.Take(start), "a1 b1 gap:a3 a5 end:a")
+	want(t, m.Take(start, 1<<20), "a1 b1 gap:a3 a5 end:a")
 }
 
 func TestOwnOrderSurvivesAClockThatJumpsBack(t *testing.T) {
 	m := NewMerger(hold, 1<<20)
 	m.Add(batch("a", 1, 100, 2, 5, 3, 200), start)
 	m.Add(batch("b", 1, 50, 2, 150), start)
-	want(t, m.Take(start), "b1 a1 a2 b2 a3")
+	want(t, m.Take(start, 1<<20), "b1 a1 a2 b2 a3")
 }
 
 func BenchmarkMergeTwoSources(b *testing.B) {
@@ -128,7 +130,7 @@ func BenchmarkMergeTwoSources(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		m.Add(batch("a", int64(2*i+1), int64(2*i), int64(2*i+2), int64(2*i)), start)
 		m.Add(batch("b", int64(2*i+1), int64(2*i), int64(2*i+2), int64(2*i)), start)
-		m.Take(start)
+		m.Take(start, 1<<20)
 	}
 }
 

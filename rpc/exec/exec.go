@@ -237,8 +237,10 @@ func lost(ctx context.Context, err error) error {
 func sendInputs(ctx context.Context, stream nodepb.NodeService_ExecClient, side *front) {
 	for {
 		in, err := side.recv(ctx)
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			_ = stream.CloseSend()
+		}
+		if err != nil {
 			return
 		}
 		if stream.Send(in) != nil {

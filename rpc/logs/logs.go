@@ -82,7 +82,7 @@ func (s *Service) Stream(req *logspb.StreamRequest, stream logspb.Logs_StreamSer
 	}
 	group := task.NewGroup(stream.Context())
 	events := make(chan event, 16)
-	out := newOutput(s.cfg, stream, events)
+	out := newOutput(s.cfg, req.GetFollow(), stream, events)
 	if notice != "" {
 		out.notice(notice)
 	}

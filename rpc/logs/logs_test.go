@@ -32,7 +32,7 @@ type cluster struct {
 	peers *sessiontest.Peers
 }
 
-func newCluster(t *testing.T, change func(*session.InstancesConfig)) *cluster {
+func newCluster(t testing.TB, change func(*session.InstancesConfig)) *cluster {
 	t.Helper()
 	c := &cluster{f: rpctest.New(t), peers: &sessiontest.Peers{}}
 	c.b = sessiontest.NewNode(t, c.f, change)
@@ -47,7 +47,7 @@ func newCluster(t *testing.T, change func(*session.InstancesConfig)) *cluster {
 }
 
 // attach attaches an instance and waits until its row is there.
-func (c *cluster) attach(t *testing.T, n *sessiontest.Node, token string, hello *entrypointpb.Hello) *sessiontest.Entrypoint {
+func (c *cluster) attach(t testing.TB, n *sessiontest.Node, token string, hello *entrypointpb.Hello) *sessiontest.Entrypoint {
 	t.Helper()
 	e := sessiontest.Attach(t, n.Server.Dial(token), hello)
 	e.Welcome()
@@ -64,7 +64,7 @@ func (c *cluster) attach(t *testing.T, n *sessiontest.Node, token string, hello 
 // reader reads what a user sees, as words: "a:1" for a line, "a:gap5",
 // "a:end".
 type reader struct {
-	t      *testing.T
+	t      testing.TB
 	stream grpc.ServerStreamingClient[logspb.StreamResponse]
 	name   map[string]string
 	words  []string
@@ -72,7 +72,7 @@ type reader struct {
 	beats  int
 }
 
-func (c *cluster) read(t *testing.T, ctx context.Context, req *logspb.StreamRequest, names ...*sessiontest.Entrypoint) *reader {
+func (c *cluster) read(t testing.TB, ctx context.Context, req *logspb.StreamRequest, names ...*sessiontest.Entrypoint) *reader {
 	t.Helper()
 	if req.GetApp() == nil {
 		req.App = sessiontest.Ref()

@@ -8,8 +8,15 @@ import (
 	"waypoint/logs"
 )
 
-// mergeBytes bounds the lines that wait to be merged, for one caller.
-const mergeBytes = 1 << 20
+const (
+	// mergeBytes bounds the lines that wait to be merged, for one caller.
+	mergeBytes = 8 << 20
+	// messageBytes bounds the lines of one message.
+	messageBytes = 512 << 10
+	// historyHold is how long a read without follow waits for a node that is
+	// slower than the others.
+	historyHold = 2 * time.Second
+)
 
 // event is what sources and the follower tell the output.
 type event struct {
@@ -41,10 +48,14 @@ type output struct {
 	end       bool
 }
 
-func newOutput(cfg Config, stream logspb.Logs_StreamServer, events <-chan event) *output {
+func newOutput(cfg Config, follow bool, stream logspb.Logs_StreamServer, events <-chan event) *output {
+	hold := cfg.Hold
+	if !follow {
+		hold = max(hold, historyHold)
+	}
 	return &output{
 		heartbeat: cfg.Heartbeat, stream: stream, events: events,
-		merger: logs.NewMerger(cfg.Hold, mergeBytes),
+		merger: logs.NewMerger(hold, mergeBytes),
 	}
 }
 
@@ -93,6 +104,7 @@ func (o *output) take(e event) {
 		o.notice(e.notice)
 	case e.end:
 		o.end = true
+		o.merger.Finish()
 	}
 }
 
@@ -108,29 +120,24 @@ func (o *output) takeMore() {
 	}
 }
 
-// send sends what may go out now, and everything at the end.
+// send sends what may go out now, if only a sign of life when that is asked for.
 func (o *output) send(beat bool) (sent bool, err error) {
-	batches := o.merger.Take(time.Now())
-	if o.end {
-		batches = append(batches, o.merger.Flush()...)
-	}
-	response := &logspb.StreamResponse{Batches: batches}
-	switch {
-	case len(o.notices) > 0:
-		response.Notice, o.notices = o.notices[0], o.notices[1:]
-	case len(batches) == 0 && beat:
-		response.Heartbeat = true
-	case len(batches) == 0:
-		return false, nil
-	}
-	if err := o.stream.Send(response); err != nil {
-		return false, err
-	}
-	for _, text := range o.notices {
-		if err := o.stream.Send(&logspb.StreamResponse{Notice: text}); err != nil {
-			return false, err
+	for {
+		response := &logspb.StreamResponse{Batches: o.merger.Take(time.Now(), messageBytes)}
+		switch {
+		case len(o.notices) > 0:
+			response.Notice, o.notices = o.notices[0], o.notices[1:]
+		case len(response.GetBatches()) > 0:
+		case beat && !sent:
+			response.Heartbeat = true
+		default:
+			return sent, nil
+		}
+		if err := o.stream.Send(response); err != nil {
+			return sent, err
+		}
+		if sent = true; response.GetHeartbeat() {
+			return sent, nil
 		}
 	}
-	o.notices = nil
-	return true, nil
 }
