@@ -24,9 +24,9 @@ type op struct {
 
 // apply decides one command. The result, which may be a refusal, is shared
 // with the state: the caller must not change it.
-func (f *FSM) apply(p place, command *commandpb.Command) *commandpb.Result {
+func (f *FSM) apply(e *state.Entry, p place, command *commandpb.Command) *commandpb.Result {
 	o := &op{
-		WriteTx: f.store.Begin(),
+		WriteTx: e.Command(),
 		place:   p,
 		now:     timestamppb.New(p.time),
 		command: command,
@@ -50,7 +50,7 @@ func (f *FSM) apply(p place, command *commandpb.Command) *commandpb.Result {
 	result, err := f.run(found, o, content)
 	if err != nil {
 		o.Abort()
-		return f.refuse(request, err)
+		return refuse(e.Command(), request, err)
 	}
 	if request != nil {
 		request.Result = result
@@ -81,13 +81,11 @@ func (f *FSM) run(k kind, o *op, content proto.Message) (result *commandpb.Resul
 
 // refuse remembers a refusal, so that a retry meets its own first result. What
 // says nothing about the state, but only about the caller, is not remembered.
-func (f *FSM) refuse(request *commandpb.Request, err error) *commandpb.Result {
+func refuse(w *state.WriteTx, request *commandpb.Request, err error) *commandpb.Result {
 	result := refusal(err)
 	if request == nil || errs.Is(err, errs.Unauthenticated) {
 		return result
 	}
-	w := f.store.Begin()
-	defer w.Abort()
 	request.Result = result
 	state.Put(w, request)
 	w.Commit()

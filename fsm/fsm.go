@@ -54,16 +54,18 @@ func (f *FSM) Apply(log *raft.Log) any {
 	if err := proto.Unmarshal(log.Data, &entry); err != nil {
 		panic(fmt.Sprintf("log entry %d is damaged or of a newer build: %v", log.Index, err))
 	}
+	e := f.store.Begin()
+	defer e.Abort()
 	at := f.entryTime(&entry)
-	f.forget(at, len(entry.GetCommands()))
+	forget(e.Command(), at, len(entry.GetCommands()))
 	results := make([]*commandpb.Result, len(entry.GetCommands()))
 	for n, command := range entry.GetCommands() {
 		p := place{index: log.Index, term: log.Term, number: n, time: at}
-		result := proto.CloneOf(f.apply(p, command))
+		result := proto.CloneOf(f.apply(e, p, command))
 		result.Index = log.Index
 		results[n] = result
 	}
-	f.store.Advance(log.Index, at)
+	e.Commit(log.Index, at)
 	return results
 }
 

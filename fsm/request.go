@@ -67,14 +67,8 @@ func digest(command *commandpb.Command) []byte {
 // forget drops requests that are too old to be answered. Their ids are refused
 // by their age, so it does not matter when they go: an entry removes more than
 // it can add, and never so many that it takes long.
-func (f *FSM) forget(at time.Time, commands int) {
-	w := f.store.Begin()
-	defer w.Abort()
-	old := w.RequestsBornBefore(at.Add(-state.RequestWindow), 2*commands+64)
-	if len(old) == 0 {
-		return
-	}
-	for _, row := range old {
+func forget(w *state.WriteTx, at time.Time, commands int) {
+	for _, row := range w.RequestsBornBefore(at.Add(-state.RequestWindow), 2*commands+64) {
 		state.Delete(w, row)
 	}
 	w.Commit()

@@ -1,7 +1,9 @@
 // Package state holds the replicated tables: projects, configuration, the
 // records of operations, what is attached where, jobs, tokens, nodes, and the
-// memory of request ids. It offers consistent reads with watches, the write
-// transactions that package fsm runs commands in, and the snapshot codec.
+// memory of request ids. It offers consistent reads with watches, the entries
+// and transactions that package fsm runs commands in, and the snapshot codec.
+// Readers see whole entries only, so what they read is exactly the state that
+// its index names.
 //
 // There is one file per kind of object: its table, its indexes and its
 // queries. A new kind is one such file and one line in tables.go.

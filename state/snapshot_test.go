@@ -25,7 +25,8 @@ import (
 func sample(t testing.TB) *Store {
 	t.Helper()
 	s := New()
-	w := s.Begin()
+	e := s.Begin()
+	w := e.Command()
 	at := timestamppb.New(time.Unix(1_700_000_000, 0))
 	w.SetCluster("cluster", "epoch", 1)
 	Put(w, &commandpb.Secret{Name: "ca-key", Sealed: []byte{1, 2, 3}})
@@ -39,8 +40,7 @@ func sample(t testing.TB) *Store {
 		Project: "shop", Variables: map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"},
 	}})
 	Put(w, &commandpb.Request{TokenId: "t", RequestId: "r", At: at})
-	w.Commit()
-	s.Advance(7, time.Unix(1_700_000_001, 5))
+	e.Commit(7, time.Unix(1_700_000_001, 5))
 	return s
 }
 
@@ -87,12 +87,11 @@ func TestSnapshotOfAnEmptyStoreRestores(t *testing.T) {
 
 func TestEqualStatesHaveEqualSnapshotsWhateverTheirHistory(t *testing.T) {
 	a, b := sample(t), sample(t)
-	w := b.Begin()
-	Put(w, &clusterpb.Node{Id: "n3", Name: "c"})
-	w.Commit()
-	w = b.Begin()
-	Delete(w, b.Read().Node("n3"))
-	w.Commit()
+	m := b.Read().Meta()
+	commit(b, func(w *WriteTx) { Put(w, &clusterpb.Node{Id: "n3", Name: "c"}) })
+	e := b.Begin()
+	Delete(e.Command(), b.Read().Node("n3"))
+	e.Commit(m.Index, m.Time)
 	if !bytes.Equal(encode(t, a), encode(t, b)) {
 		t.Error("snapshots differ")
 	}
@@ -102,9 +101,7 @@ func TestEqualStatesHaveEqualSnapshotsWhateverTheirHistory(t *testing.T) {
 func refused(t *testing.T, data []byte) error {
 	t.Helper()
 	s := New()
-	w := s.Begin()
-	w.SetCluster("mine", "mine", 1)
-	w.Commit()
+	commit(s, func(w *WriteTx) { w.SetCluster("mine", "mine", 1) })
 	ws := NewWatchSet()
 	s.Read().Watch(ws).Nodes()
 	err := s.Restore(bytes.NewReader(data))
@@ -232,7 +229,8 @@ func TestRestoreWakesEveryWatcher(t *testing.T) {
 	if err := later.Restore(bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
-	later.Advance(9, time.Unix(1_700_000_002, 0))
+	e := later.Begin()
+	e.Commit(9, time.Unix(1_700_000_002, 0))
 	if err := s.Restore(bytes.NewReader(encode(t, later))); err != nil {
 		t.Fatal(err)
 	}

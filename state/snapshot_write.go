@@ -19,8 +19,7 @@ type Snapshot struct {
 	tx *Tx
 }
 
-// Snapshot returns the state as it is now. Between the commands of an entry it
-// would not be one that any index names: only Raft's goroutine calls it.
+// Snapshot returns the state as it is now.
 func (s *Store) Snapshot() *Snapshot {
 	return &Snapshot{tx: s.Read()}
 }

@@ -33,6 +33,7 @@ type rows interface {
 	decode(data []byte) (row proto.Message, id []byte, err error)
 	every(r *reader) iter.Seq[proto.Message]
 	accepts(row proto.Message) bool
+	same(r *reader, row proto.Message) proto.Message
 }
 
 func (t *table[M]) tableName() string { return t.name }
@@ -70,6 +71,16 @@ func (t *table[M]) get(r *reader, id []byte) M {
 	r.observe(watch)
 	if found == nil {
 		return none
+	}
+	return found.(M)
+}
+
+// same returns the row that has the key of this one, or nil.
+func (t *table[M]) same(r *reader, row proto.Message) proto.Message {
+	found, err := r.txn.First(t.name, primary, t.id(row.(M)))
+	check(t.name, err)
+	if found == nil {
+		return nil
 	}
 	return found.(M)
 }

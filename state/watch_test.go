@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -19,11 +20,13 @@ func canceled() context.Context {
 	return ctx
 }
 
+// commit makes an entry of one change, at the index after the last.
 func commit(s *Store, change func(*WriteTx)) {
-	w := s.Begin()
-	defer w.Abort()
-	change(w)
-	w.Commit()
+	_, index := s.Index()
+	e := s.Begin()
+	defer e.Abort()
+	change(e.Command())
+	e.Commit(index+1, time.Unix(1, 0))
 }
 
 func TestQueriesWakeOnWhatTheyLookedAt(t *testing.T) {
@@ -48,7 +51,6 @@ func TestQueriesWakeOnWhatTheyLookedAt(t *testing.T) {
 			ws := NewWatchSet()
 			test.query(s.Read().Watch(ws))
 			commit(s, test.other)
-			s.Advance(1, time.Unix(1, 0))
 			if err := ws.Wait(canceled()); !errors.Is(err, context.Canceled) {
 				t.Fatalf("woken by a change of something else: %v", err)
 			}
@@ -60,22 +62,56 @@ func TestQueriesWakeOnWhatTheyLookedAt(t *testing.T) {
 	}
 }
 
-func TestAnAbortedTransactionWakesNobodyAndChangesNothing(t *testing.T) {
+func TestAnAbortedEntryWakesNobodyAndChangesNothing(t *testing.T) {
 	s := New()
 	ws := NewWatchSet()
 	s.Read().Watch(ws).Nodes()
-	w := s.Begin()
-	Put(w, &clusterpb.Node{Id: "n", Name: "n"})
-	if w.Node("n") == nil {
-		t.Error("a transaction does not see its own change")
+	e := s.Begin()
+	Put(e.Command(), &clusterpb.Node{Id: "n", Name: "n"})
+	if e.Command().Node("n") == nil {
+		t.Error("a command does not see an earlier one's change")
 	}
-	w.Abort()
-	w.Abort()
+	if s.Read().Node("n") != nil {
+		t.Error("a reader sees a part of an entry")
+	}
+	e.Abort()
+	e.Abort()
 	if s.Read().Node("n") != nil {
 		t.Error("the change is there")
 	}
 	if err := ws.Wait(canceled()); !errors.Is(err, context.Canceled) {
 		t.Errorf("woken: %v", err)
+	}
+}
+
+func TestAnAbortedCommandIsUndoneWithinItsEntry(t *testing.T) {
+	s := sample(t)
+	before := encode(t, s)
+	e := s.Begin()
+	w := e.Command()
+	Put(w, &clusterpb.Node{Id: "n1", Name: "renamed"})
+	Put(w, &clusterpb.Node{Id: "n1", Name: "renamed again"})
+	Delete(w, w.Node("n1"))
+	Put(w, &clusterpb.Node{Id: "n3", Name: "c"})
+	Delete(w, w.Node("n3"))
+	Put(w, &clusterpb.Node{Id: "n4", Name: "d"})
+	Delete(w, w.Node("n2"))
+	w.SetNodeVersion(9)
+	w.Abort()
+	w.Abort()
+	kept := e.Command()
+	Put(kept, &clusterpb.Node{Id: "n5", Name: "e"})
+	kept.Commit()
+	kept.Abort()
+	if e.Command().NodeByName("a") == nil || e.Command().NodeByName("renamed") != nil || e.Command().Node("n5") == nil {
+		t.Error("the names do not follow")
+	}
+	last := e.Command()
+	Delete(last, last.Node("n5"))
+	m := s.Read().Meta()
+	e.Commit(m.Index, m.Time)
+	if !bytes.Equal(before, encode(t, s)) {
+		t.Error("something was left behind")
 	}
 }
 
@@ -96,7 +132,6 @@ func TestWaitIndex(t *testing.T) {
 		t.Errorf("a state without an epoch did not wait: %v", err)
 	}
 	commit(s, func(w *WriteTx) { w.SetCluster("c", "e", 1) })
-	s.Advance(1, time.Unix(1, 0))
 	for _, c := range []struct {
 		epoch string
 		index uint64
@@ -106,7 +141,8 @@ func TestWaitIndex(t *testing.T) {
 			t.Errorf("WaitIndex(%q, %d) = %v, want %v", c.epoch, c.index, err, c.want)
 		}
 	}
-	s.Advance(5, time.Unix(2, 0))
+	e := s.Begin()
+	e.Commit(5, time.Unix(2, 0))
 	if err := <-waited; err != nil {
 		t.Error(err)
 	}
