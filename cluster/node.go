@@ -46,6 +46,9 @@ func (n *node) NodeID() string { return n.identity.NodeID }
 // BootID returns the id of this run of the node.
 func (n *node) BootID() string { return n.bootID }
 
+// Name returns this node's name, for people.
+func (n *node) Name() string { return n.cfg.Name }
+
 // ClusterID returns the cluster's id.
 func (n *node) ClusterID() string { return n.identity.ClusterID }
 

@@ -109,8 +109,8 @@ func checkJoin(req *clusterpb.JoinRequest) error {
 		return errs.New(errs.Invalid, "the join request's certificate request has %d bytes and must have 1 to %d: %s", len(req.GetCsr()), maxCSR, next)
 	case node.GetId() == "":
 		return errs.New(errs.Invalid, "the join request names no node id: %s", next)
-	case node.GetAddr() == "" || len(node.GetAddr())+len(node.GetGossipAddr()) > maxAddr:
-		return errs.New(errs.Invalid, "the joining node %s advertises no usable address: set -advertise to host:port", names.Short(node.GetName()))
+	case len(node.GetAddr())+len(node.GetGossipAddr()) > maxAddr: // none is fine: it is known once the node listens
+		return errs.New(errs.Invalid, "the joining node %s advertises too long an address: set -advertise to host:port", names.Short(node.GetName()))
 	}
 	return names.Check("node", req.GetNode().GetName())
 }

@@ -119,6 +119,6 @@ func (d *demo) cleanUp() error {
 func (d *demo) showNodeLogs() {
 	for _, n := range d.cluster.Nodes {
 		d.out.say("the last lines of %s:", n.Name)
-		d.out.quote(n.LastLog(30))
+		d.out.quote(n.LastLog(10))
 	}
 }

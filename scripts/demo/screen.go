@@ -52,7 +52,7 @@ func (s *screen) held(format string, args ...any) {
 // command prints what a user would type.
 func (s *screen) command(args ...string) {
 	for i, a := range args {
-		if strings.ContainsAny(a, " $'\"") {
+		if strings.Contains(a, " ") {
 			args[i] = "'" + a + "'"
 		}
 	}

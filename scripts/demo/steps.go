@@ -34,7 +34,8 @@ func (d *demo) startCluster(ctx context.Context) error {
 	}
 	d.out.say("n1 is up: it made a certificate authority, keys and the first user token.")
 	for _, name := range []string{"n2", "n3"} {
-		d.out.command("waypoint", "server", "run", "-join-token=$(waypoint server join-token)", "-data-dir="+name)
+		d.out.command("waypoint", "server", "join-token")
+		d.out.command("waypoint", "server", "run", "-join-token=...", "-data-dir="+name)
 		if err := d.cluster.JoinNext(ctx); err != nil {
 			return err
 		}

@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+)
+
+// The defaults of a node's first start. Later starts repeat what the data
+// directory remembers.
+const (
+	DefaultAddr       = ":9701"
+	DefaultGossipAddr = ":9703"
+	DefaultProfile    = "lan"
+)
+
+// Config says how a node runs. Addresses are host:port; an empty host listens
+// on every interface, port 0 lets the system choose. What is left empty is as
+// at the node's last start, or the default at its first.
+type Config struct {
+	DataDir         string
+	Name            string // for people; unique in the cluster; the host's name at first
+	Addr            string // listens: API, node to node calls and Raft
+	Advertise       string // what others dial, if it is not Addr
+	GossipAddr      string // listens: gossip, tcp and udp
+	GossipAdvertise string // what others dial, if it is not GossipAddr
+	Profile         string // timers: "lan" or "wan"
+	Bootstrap       bool   // make a new cluster in an empty data directory
+	JoinToken       string // join a cluster from an empty data directory
+}
+
+// Profiles lists the timing profiles.
+func Profiles() []string { return []string{"lan", "wan"} }
+
+// Validate returns every mistake in c, joined into one error.
+func (c Config) Validate() error {
+	var mistakes []error
+	if c.DataDir == "" {
+		mistakes = append(mistakes, errors.New("no data directory is given: use -data-dir=FOLDER"))
+	}
+	if c.Bootstrap && c.JoinToken != "" {
+		mistakes = append(mistakes, errors.New("-bootstrap makes a new cluster and -join-token joins one: give only one of them"))
+	}
+	if c.Profile != "" && !slices.Contains(Profiles(), c.Profile) {
+		mistakes = append(mistakes, fmt.Errorf("timing profile %q is unknown: use one of %q", c.Profile, Profiles()))
+	}
+	for _, a := range []struct{ flag, value string }{
+		{"-addr", c.Addr}, {"-advertise", c.Advertise},
+		{"-gossip-addr", c.GossipAddr}, {"-gossip-advertise", c.GossipAdvertise},
+	} {
+		if a.value == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(a.value); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s=%q is not host:port: %w", a.flag, a.value, err))
+		}
+	}
+	return errors.Join(mistakes...)
+}
