@@ -90,10 +90,12 @@ func packageComments(t *testing.T, all []source) {
 	}
 	for path, name := range names {
 		start := "Package " + name + " "
-		if name == "main" {
-			start = "Command " + filepath.Base(path) + " "
-		}
-		if below(path, "api") {
+		switch base := filepath.Base(path); {
+		case name == "main" && strings.HasPrefix(comments[path], strings.ToUpper(base[:1])+base[1:]+" "):
+			continue // as the toolchain's own commands do it
+		case name == "main":
+			start = "Command " + base + " "
+		case below(path, "api"):
 			start = "Package " + module + "."
 		}
 		if !strings.HasPrefix(comments[path], start) {
