@@ -6,7 +6,7 @@
 // its index names.
 //
 // There is one file per kind of object: its table, its indexes and its
-// queries. A new kind is one such file and one line in tables.go.
+// queries. A new kind is one such file and its lines in tables.go and tx.go.
 //
 // Rows are protobuf messages, shared between readers and never changed in
 // place: whoever wants to change one clones it and puts the clone.
