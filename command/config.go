@@ -23,11 +23,11 @@ type configScope struct {
 func (f *flags) configScope() *configScope {
 	c := &configScope{}
 	f.Bool(&c.global, "global", "for every app of every project")
-	c.scope = f.scope("for this `app` only; default: all apps of the project", "for this `workspace` only; default: all workspaces")
+	c.scope = f.scope("for this `app` only", "for this `workspace` only; default: all workspaces")
 	return c
 }
 
-const scopeHelp = `Scopes from wide to narrow: -global, project (this folder's, or -project), -app; -workspace narrows each of them to one workspace. Where several scopes give a variable a value, the narrowest wins.`
+const scopeHelp = `Scopes from wide to narrow: -global for every app of every project, -project for all apps of a project, -app for one app. Without any of them it is the app of this folder's project, or, if the project has several, all of them. -workspace narrows each of them to one workspace. Where several scopes give a variable a value, the narrowest wins; the config block of a project file is wider than what is set for its app.`
 
 func (c *configScope) resolve(env *Env) (*configpb.Scope, error) {
 	if c.global {
@@ -39,6 +39,9 @@ func (c *configScope) resolve(env *Env) (*configpb.Scope, error) {
 	at, err := c.scope.find(env)
 	if err != nil {
 		return nil, err
+	}
+	if c.scope.project == "" && at.app == "" && len(at.file.Apps) == 1 {
+		at.app = at.file.Apps[0].Name
 	}
 	return &configpb.Scope{Project: at.project, App: at.app, Workspace: at.workspace}, nil
 }

@@ -83,11 +83,11 @@ func successful() []any {
 
 const successfulText = `
 waiting: no runner is free
-> build web
     compiling
     100 %
-+ build web: out/web 1.2s
-- deploy web skipped
+
++ build web      1.2s  out/web
+- deploy web  skipped
 `
 
 func TestJobWatchShowsPlainLinesWithoutATerminal(t *testing.T) {
@@ -123,7 +123,7 @@ func TestJobWatchGoesOnWhereABrokenStreamEnded(t *testing.T) {
 		[]any{&jobpb.WatchResponse{Output: []byte("two\nthree\n"), OutputOffset: 4, Attempt: 1}},
 		[]any{&jobpb.WatchResponse{Job: upJob(jobpb.State_STATE_SUCCEEDED, stage("build", succeeded, ""))}},
 	)
-	w.prints("\n> build web\n    one\n    two\n    three\n+ build web 1.2s\n", "job", "watch", idA)
+	w.prints("\n    one\n    two\n    three\n\n+ build web     1.2s\n", "job", "watch", idA)
 	for _, want := range []uint64{0, 6, 14} {
 		if got := <-asked; got.GetOutputOffset() != want {
 			t.Errorf("asked from %d on, want %d", got.GetOutputOffset(), want)

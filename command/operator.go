@@ -9,6 +9,7 @@ import (
 
 	"waypoint/api/authpb"
 	"waypoint/api/clusterpb"
+	"waypoint/client"
 	"waypoint/command/output"
 )
 
@@ -77,6 +78,23 @@ func showPeers(w io.Writer, reply *clusterpb.RaftPeersResponse) error {
 	}
 	_, err := fmt.Fprintf(w, "\nterm %d, configuration at %d, committed %d, applied %d\n", reply.GetTerm(), reply.GetIndex(), reply.GetCommitIndex(), reply.GetAppliedIndex())
 	return err
+}
+
+// nodeNames gives lists the names of server nodes in place of their ids. A
+// cluster that cannot tell is no reason not to show the list.
+func nodeNames(ctx context.Context, cc Conn) func(id string) string {
+	names := map[string]string{}
+	if reply, err := clusterpb.NewClusterClient(cc).Members(client.WithStale(ctx), &clusterpb.MembersRequest{}); err == nil {
+		for _, m := range reply.GetMembers() {
+			names[m.GetNode().GetId()] = m.GetNode().GetName()
+		}
+	}
+	return func(id string) string {
+		if name := names[id]; name != "" {
+			return name
+		}
+		return id
+	}
 }
 
 func leaderMark(leader bool) string {

@@ -35,7 +35,7 @@ func (l *listFlags) limited(f *flags) {
 }
 
 // filtered runs fn with the filter that the flags make.
-func (l *listFlags) filtered(ctx context.Context, env *Env, args []string, fn func(ctx context.Context, api deploymentpb.DeploymentServiceClient, ref *deploymentpb.AppRef) error) error {
+func (l *listFlags) filtered(ctx context.Context, env *Env, args []string, fn func(ctx context.Context, cc Conn, ref *deploymentpb.AppRef) error) error {
 	if err := noArgs(args); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (l *listFlags) filtered(ctx context.Context, env *Env, args []string, fn fu
 		return err
 	}
 	return l.conn.calls(ctx, env, func(ctx context.Context, cc Conn) error {
-		return fn(ctx, deploymentpb.NewDeploymentServiceClient(cc), ref)
+		return fn(ctx, cc, ref)
 	})
 }
 
@@ -57,8 +57,8 @@ func buildListCommand() *Command {
 		Examples: `waypoint build list -app=web`,
 		Flags:    f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
-			return list.filtered(ctx, env, args, func(ctx context.Context, api deploymentpb.DeploymentServiceClient, ref *deploymentpb.AppRef) error {
-				reply, err := api.ListBuilds(ctx, &deploymentpb.ListBuildsRequest{App: ref, Limit: uint32(list.limit)})
+			return list.filtered(ctx, env, args, func(ctx context.Context, cc Conn, ref *deploymentpb.AppRef) error {
+				reply, err := deploymentpb.NewDeploymentServiceClient(cc).ListBuilds(ctx, &deploymentpb.ListBuildsRequest{App: ref, Limit: uint32(list.limit)})
 				if err != nil {
 					return fmt.Errorf("list builds: %w", err)
 				}
@@ -84,8 +84,8 @@ func deploymentListCommand() *Command {
 		Examples: `waypoint deployment list -all`,
 		Flags:    f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
-			return list.filtered(ctx, env, args, func(ctx context.Context, api deploymentpb.DeploymentServiceClient, ref *deploymentpb.AppRef) error {
-				reply, err := api.ListDeployments(ctx, &deploymentpb.ListDeploymentsRequest{App: ref, Destroyed: all, Limit: uint32(list.limit)})
+			return list.filtered(ctx, env, args, func(ctx context.Context, cc Conn, ref *deploymentpb.AppRef) error {
+				reply, err := deploymentpb.NewDeploymentServiceClient(cc).ListDeployments(ctx, &deploymentpb.ListDeploymentsRequest{App: ref, Destroyed: all, Limit: uint32(list.limit)})
 				if err != nil {
 					return fmt.Errorf("list deployments: %w", err)
 				}
@@ -109,8 +109,8 @@ func releaseListCommand() *Command {
 		Examples: `waypoint release list -workspace=staging`,
 		Flags:    f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
-			return list.filtered(ctx, env, args, func(ctx context.Context, api deploymentpb.DeploymentServiceClient, ref *deploymentpb.AppRef) error {
-				reply, err := api.ListReleases(ctx, &deploymentpb.ListReleasesRequest{App: ref, Limit: uint32(list.limit)})
+			return list.filtered(ctx, env, args, func(ctx context.Context, cc Conn, ref *deploymentpb.AppRef) error {
+				reply, err := deploymentpb.NewDeploymentServiceClient(cc).ListReleases(ctx, &deploymentpb.ListReleasesRequest{App: ref, Limit: uint32(list.limit)})
 				if err != nil {
 					return fmt.Errorf("list releases: %w", err)
 				}
@@ -138,7 +138,8 @@ func instanceListCommand() *Command {
 		Examples: `waypoint instance list -deployment=v3`,
 		Flags:    f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
-			return list.filtered(ctx, env, args, func(ctx context.Context, api deploymentpb.DeploymentServiceClient, ref *deploymentpb.AppRef) error {
+			return list.filtered(ctx, env, args, func(ctx context.Context, cc Conn, ref *deploymentpb.AppRef) error {
+				api := deploymentpb.NewDeploymentServiceClient(cc)
 				id, err := deploymentID(ctx, api, ref, deployment)
 				if err != nil {
 					return err
@@ -147,13 +148,17 @@ func instanceListCommand() *Command {
 				if err != nil {
 					return fmt.Errorf("list instances: %w", err)
 				}
-				return list.conn.show(env, reply, orHint(instanceTable(env, reply.GetInstances()), "There are no instances; \"waypoint up\" starts some, and \"-all\" shows ended ones."))
+				if list.conn.json {
+					return output.Message(env.Stdout, reply)
+				}
+				table := instanceTable(env, reply.GetInstances(), nodeNames(ctx, cc))
+				return list.conn.show(env, reply, orHint(table, "There are no instances; \"waypoint up\" starts some, and \"-all\" shows ended ones."))
 			})
 		},
 	}
 }
 
-func instanceTable(env *Env, instances []*deploymentpb.Instance) *output.Table {
+func instanceTable(env *Env, instances []*deploymentpb.Instance, nodeName func(string) string) *output.Table {
 	table := output.NewTable("ID", "APP", "WORKSPACE", "VERSION", "STATE", "NODE", "HOST", "STARTS", "STARTED")
 	for _, i := range instances {
 		state := output.Enum(i.GetState(), "INSTANCE_STATE_")
@@ -161,7 +166,7 @@ func instanceTable(env *Env, instances []*deploymentpb.Instance) *output.Table {
 			state = fmt.Sprintf("%s (%d)", state, i.GetExitCode())
 		}
 		table.Row(i.GetId(), appPath(i.GetApp()), i.GetApp().GetWorkspace(), versionWord(i.GetDeploymentSequence()), state,
-			i.GetNodeId(), i.GetHost(), fmt.Sprint(i.GetChildStarts()), output.Ago(env.Now(), i.GetStartedAt()))
+			nodeName(i.GetNodeId()), i.GetHost(), fmt.Sprint(i.GetChildStarts()), output.Ago(env.Now(), i.GetStartedAt()))
 	}
 	return table
 }

@@ -82,11 +82,11 @@ RELEASE  APP       WORKSPACE  OF  STATUS     STARTED  URL       ERROR
 #1       shop/web  default    v3  succeeded  1m ago   http://x  -
 `, &deploymentpb.ListReleasesResponse{}, "There are no releases"},
 		{"instance list", deployments + "ListInstances", &deploymentpb.ListInstancesResponse{Instances: []*deploymentpb.Instance{
-			{Id: idA, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, NodeId: "N1", Host: "h", ChildStarts: 1, StartedAt: ago(time.Minute)},
+			{Id: idA, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, NodeId: idB, Host: "h", ChildStarts: 1, StartedAt: ago(time.Minute)},
 			{Id: idB, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_EXITED, ExitCode: 137, Host: "h", ChildStarts: 2, StartedAt: ago(time.Minute)},
 		}}, `
 ID                          APP       WORKSPACE  VERSION  STATE         NODE  HOST  STARTS  STARTED
-01JNA00000000000000000000A  shop/web  default    v3       attached      N1    h     1       1m ago
+01JNA00000000000000000000A  shop/web  default    v3       attached      n2    h     1       1m ago
 01JNB00000000000000000000B  shop/web  default    v3       exited (137)  -     h     2       1m ago
 `, &deploymentpb.ListInstancesResponse{}, "There are no instances"},
 		{"job list", jobs + "List", &jobpb.ListResponse{Jobs: []*jobpb.Job{
@@ -135,11 +135,11 @@ func clusterListings() []listing {
 term 2, configuration at 7, committed 90, applied 89
 `, nil, ""},
 		{"runner list", "waypoint.runner.RunnerService/List", &runnerpb.ListResponse{Runners: []*runnerpb.Runner{
-			{Id: idA, Name: "build-1", Host: "h", Labels: map[string]string{"zone": "a", "arch": "arm64"}, Slots: 2, State: runnerpb.State_STATE_ATTACHED, NodeId: "N1", AttachedAt: ago(time.Minute)},
+			{Id: idA, Name: "build-1", Host: "h", Labels: map[string]string{"zone": "a", "arch": "arm64"}, Slots: 2, State: runnerpb.State_STATE_ATTACHED, NodeId: idB, AttachedAt: ago(time.Minute)},
 			{Id: idB, Name: "cli@h", Local: true, Host: "h", Slots: 1, State: runnerpb.State_STATE_DETACHED},
 		}}, `
 NAME     KIND    STATE     HOST  LABELS             SLOTS  NODE  ATTACHED  ID
-build-1  remote  attached  h     arch=arm64,zone=a  2      N1    1m ago    01JNA00000000000000000000A
+build-1  remote  attached  h     arch=arm64,zone=a  2      n2    1m ago    01JNA00000000000000000000A
 cli@h    local   detached  h     -                  1      -     -         01JNB00000000000000000000B
 `, &runnerpb.ListResponse{}, "No runner is attached"},
 		{"token list", "waypoint.auth.Auth/ListTokens", &authpb.ListTokensResponse{Tokens: []*authpb.Token{
@@ -168,6 +168,8 @@ A     two lines  shop/web in staging  waypoint.hcl  4        1m ago
 func TestListsAreAlignedTables(t *testing.T) {
 	for _, l := range listings() {
 		w := newWorld(t)
+		// Lists show nodes by name.
+		w.cluster.answer("waypoint.cluster.Cluster/Members", &clusterpb.MembersResponse{Members: []*clusterpb.Member{{Node: &clusterpb.Node{Id: idB, Name: "n2"}}}})
 		w.cluster.answer(l.method, l.reply)
 		w.prints(l.want, strings.Fields(l.args)...)
 	}

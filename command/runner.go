@@ -6,14 +6,21 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/posener/complete"
 
+	"waypoint/api/authpb"
 	"waypoint/api/runnerpb"
 	"waypoint/command/output"
+	"waypoint/errs"
+	"waypoint/internal/backoff"
 	"waypoint/runner"
 )
+
+// revokeLimit bounds the last call of a runner that stops.
+const revokeLimit = 5 * time.Second
 
 // logging holds the flags of a program that runs for long and logs to
 // standard error.
@@ -50,7 +57,9 @@ func runnerAgentCommand() *Command {
 	conn := f.talks()
 	return &Command{
 		Synopsis: "Run a runner, which does the work of jobs",
-		Help:     `It takes jobs that were submitted with -remote until it is told to stop (SIGTERM or Ctrl-C), then lets go of the cluster. Its token is one of kind runner: "waypoint token create -kind=runner". Jobs name a folder on this host.`,
+		Help: `It takes jobs that were submitted with -remote until it is told to stop (SIGTERM or Ctrl-C), then lets go of the cluster. Jobs name a folder on this host.
+
+Give it a token of kind runner ("waypoint token create -kind=runner"). With a user's token it makes one for itself, and revokes that when it stops.`,
 		Examples: `waypoint runner agent -name=build-1 -label=zone=a -slots=4`,
 		Flags:    f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
@@ -73,9 +82,61 @@ func runnerAgentCommand() *Command {
 			if err != nil {
 				return err
 			}
+			t, revoke, err := runnerTarget(ctx, env, t, cfg)
+			if err != nil {
+				return err
+			}
+			defer revoke()
 			return runRunner(ctx, env, t, cfg)
 		},
 	}
+}
+
+// runnerTarget gives a runner a token of its own if it was started with a
+// user's: a user's runner gets only the jobs of its own command. It waits until
+// the cluster can be asked.
+func runnerTarget(ctx context.Context, env *Env, t Target, cfg runner.Config) (own Target, revoke func(), err error) {
+	cc, err := env.Dial(t)
+	if err != nil {
+		return t, nil, err
+	}
+	api := authpb.NewAuthClient(cc)
+	pause := backoff.New(time.Second, 15*time.Second)
+	for {
+		var who *authpb.WhoAmIResponse
+		if who, err = api.WhoAmI(ctx, &authpb.WhoAmIRequest{}); err == nil {
+			return ownToken(ctx, cc, t, cfg, who)
+		}
+		if !errs.Is(err, errs.Unavailable) && !errs.Is(err, errs.Deadline) {
+			break
+		}
+		cfg.Logger.Warn("no server answers yet; trying again", "error", err)
+		if pause.Wait(ctx) != nil {
+			break
+		}
+	}
+	return t, nil, errors.Join(fmt.Errorf("start a runner: %w", err), cc.Close())
+}
+
+func ownToken(ctx context.Context, cc Conn, t Target, cfg runner.Config, who *authpb.WhoAmIResponse) (Target, func(), error) {
+	if who.GetKind() != "user" {
+		return t, func() {}, cc.Close()
+	}
+	api := authpb.NewAuthClient(cc)
+	reply, err := api.CreateToken(ctx, &authpb.CreateTokenRequest{Kind: authpb.TokenKind_TOKEN_KIND_RUNNER, Subject: cfg.Name,
+		Description: "made by \"waypoint runner agent\" on " + cfg.Host})
+	if err != nil {
+		return t, nil, errors.Join(fmt.Errorf("make a token for the runner: %w", err), cc.Close())
+	}
+	t.Token = reply.GetText()
+	return t, func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeLimit)
+		defer cancel()
+		defer cc.Close()
+		if _, err := api.RevokeToken(ctx, &authpb.RevokeTokenRequest{Id: reply.GetToken().GetId()}); err != nil {
+			cfg.Logger.Warn("the runner's token was not revoked", "token", reply.GetToken().GetId(), "error", err)
+		}
+	}, nil
 }
 
 func runRunner(ctx context.Context, env *Env, t Target, cfg runner.Config) error {
@@ -118,13 +179,17 @@ func runnerListCommand() *Command {
 				if err != nil {
 					return fmt.Errorf("list runners: %w", err)
 				}
+				if conn.json {
+					return output.Message(env.Stdout, reply)
+				}
+				nodeName := nodeNames(ctx, cc)
 				table := output.NewTable("NAME", "KIND", "STATE", "HOST", "LABELS", "SLOTS", "NODE", "ATTACHED", "ID")
 				for _, r := range reply.GetRunners() {
 					kind := "remote"
 					if r.GetLocal() {
 						kind = "local"
 					}
-					table.Row(r.GetName(), kind, output.Enum(r.GetState(), "STATE_"), r.GetHost(), labelWords(r.GetLabels()), fmt.Sprint(r.GetSlots()), r.GetNodeId(), output.Ago(env.Now(), r.GetAttachedAt()), r.GetId())
+					table.Row(r.GetName(), kind, output.Enum(r.GetState(), "STATE_"), r.GetHost(), labelWords(r.GetLabels()), fmt.Sprint(r.GetSlots()), nodeName(r.GetNodeId()), output.Ago(env.Now(), r.GetAttachedAt()), r.GetId())
 				}
 				return conn.show(env, reply, orHint(table, "No runner is attached; \"waypoint runner agent\" runs one, and \"waypoint up\" brings its own."))
 			})

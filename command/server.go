@@ -151,8 +151,8 @@ Then add nodes. This prints a token for one of them, to start it with:
   waypoint server join-token
   waypoint server run -join-token=TOKEN -data-dir=FOLDER -name=NAME
 
-Keep a copy of %s: with it, and only with it, the cluster's secrets
-can be read.
+Keep a copy of %s/root.keyring in a safe place:
+a backup of the cluster can be read with it only.
 `, info.Addr, info.CAFingerprint, info.UserToken, cfg.DataDir)
 }
 

@@ -11,8 +11,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"waypoint/agent"
+	"waypoint/api/authpb"
 	"waypoint/api/projectpb"
 	"waypoint/errs"
+	"waypoint/runner"
 )
 
 // serving makes "server run" run a fake node until it is interrupted, and
@@ -55,8 +57,8 @@ Then add nodes. This prints a token for one of them, to start it with:
   waypoint server join-token
   waypoint server run -join-token=TOKEN -data-dir=FOLDER -name=NAME
 
-Keep a copy of `+data+`: with it, and only with it, the cluster's secrets
-can be read.
+Keep a copy of `+data+`/root.keyring in a safe place:
+a backup of the cluster can be read with it only.
 
 Press Ctrl-C to stop this node.
 `, "server", "run", "-bootstrap", "-data-dir=n1", "-name=n1", "-addr=10.0.0.1:9701", "-profile=wan")
@@ -116,13 +118,21 @@ func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	}
 }
 
-func TestRunnerAgentRunsUntilItIsStopped(t *testing.T) {
-	w := newWorld(t)
-	r := newFakeRunner()
-	cfg := r.with(w)
+// stopsOnceItPrints sends SIGTERM after the first output.
+func (w *world) stopsOnceItPrints() {
+	w.out.wrote = make(chan struct{}, 9)
 	go func() {
+		<-w.out.wrote
 		w.signals <- syscall.SIGTERM
 	}()
+}
+
+func TestRunnerAgentRunsUntilItIsStopped(t *testing.T) {
+	w := newWorld(t)
+	w.cluster.answer("waypoint.auth.Auth/WhoAmI", &authpb.WhoAmIResponse{Kind: "runner"})
+	r := newFakeRunner()
+	cfg := r.with(w)
+	w.stopsOnceItPrints()
 	code, _, stderr := w.run("runner", "agent", "-name=r1", "-label=zone=a", "-label=arch=arm64", "-slots=4", "-entrypoint=/ep")
 	if code != 0 {
 		t.Fatal(stderr)
@@ -132,6 +142,35 @@ func TestRunnerAgentRunsUntilItIsStopped(t *testing.T) {
 	}
 	if !strings.HasSuffix(w.out.String(), "Runner stopped.\n") {
 		t.Error(w.out)
+	}
+}
+
+func TestRunnerAgentOfAUserMakesAndRevokesATokenOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.cluster.answer("waypoint.auth.Auth/WhoAmI", &authpb.WhoAmIResponse{Kind: "user"})
+	w.cluster.answer("waypoint.auth.Auth/CreateToken", &authpb.CreateTokenResponse{Text: "wp1_runner", Token: &authpb.Token{Id: idB}})
+	w.cluster.answer("waypoint.auth.Auth/RevokeToken", &authpb.RevokeTokenResponse{})
+	r := newFakeRunner()
+	r.with(w)
+	var target Target
+	make := w.NewRunner
+	w.NewRunner = func(t Target, cfg runner.Config) (Runner, error) {
+		target = t
+		return make(t, cfg)
+	}
+	w.stopsOnceItPrints()
+	if code, _, stderr := w.run("runner", "agent"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if target.Token != "wp1_runner" || target.CA != "sha256:00" {
+		t.Errorf("the runner connects as %+v", target)
+	}
+	made := w.cluster.request("waypoint.auth.Auth/CreateToken").(*authpb.CreateTokenRequest)
+	if made.GetKind() != authpb.TokenKind_TOKEN_KIND_RUNNER || made.GetSubject() != "here" {
+		t.Errorf("made %v", made)
+	}
+	if got := w.cluster.request("waypoint.auth.Auth/RevokeToken").(*authpb.RevokeTokenRequest).GetId(); got != idB {
+		t.Errorf("revoked %s", got)
 	}
 }
 

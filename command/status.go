@@ -19,8 +19,8 @@ func statusCommand() *Command {
 			waypoint status -app=web -json`,
 		Flags: f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
-			return list.filtered(ctx, env, args, func(ctx context.Context, api deploymentpb.DeploymentServiceClient, ref *deploymentpb.AppRef) error {
-				reply, err := api.Status(ctx, &deploymentpb.StatusRequest{App: ref})
+			return list.filtered(ctx, env, args, func(ctx context.Context, cc Conn, ref *deploymentpb.AppRef) error {
+				reply, err := deploymentpb.NewDeploymentServiceClient(cc).Status(ctx, &deploymentpb.StatusRequest{App: ref})
 				if err != nil {
 					return fmt.Errorf("ask for the status: %w", err)
 				}

@@ -41,9 +41,11 @@ func TestConfigScopes(t *testing.T) {
 	w.project("shop", "web")
 	w.cluster.answer(configSet, &configpb.SetResponse{})
 	for args, want := range map[string]*configpb.Scope{
-		"":                            {Project: "shop"},
+		"":                            {Project: "shop", App: "web"},
+		"-project=shop":               {Project: "shop"},
+		"-p=./":                       {Project: "shop"},
 		"-app=web":                    {Project: "shop", App: "web"},
-		"-w=staging":                  {Project: "shop", Workspace: "staging"},
+		"-w=staging":                  {Project: "shop", App: "web", Workspace: "staging"},
 		"-global":                     {},
 		"-global -workspace=staging":  {Workspace: "staging"},
 		"-project=other -app=api":     {Project: "other", App: "api"},
@@ -56,6 +58,11 @@ func TestConfigScopes(t *testing.T) {
 		if got := w.cluster.request(configSet).(*configpb.SetRequest).GetChanges()[0].GetScope(); !proto.Equal(got, want) {
 			t.Errorf("config set %s is for %v, want %v", args, got, want)
 		}
+	}
+	w.project("shop", "web", "worker")
+	w.run("config", "set", "A=1")
+	if got := w.cluster.request(configSet).(*configpb.SetRequest).GetChanges()[0].GetScope(); !proto.Equal(got, &configpb.Scope{Project: "shop"}) {
+		t.Errorf("in a project of two apps it is for %v", got)
 	}
 	w.fails(codeUsage, "-global goes with neither", "config", "set", "-global", "-app=web", "A=1")
 	w.fails(codeUsage, "is not NAME=VALUE", "config", "set", "A")

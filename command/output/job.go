@@ -10,52 +10,50 @@ import (
 	"waypoint/api/jobpb"
 )
 
-// Job shows a job as it goes: on a terminal with a line that moves, elsewhere
-// with plain lines. Its methods are called by one goroutine.
+// Job shows a job as it goes: its output line by line, on a terminal with a
+// moving line below that tells the stage, and how each stage went once the job
+// has ended. (Output comes faster than word of the stages, so that a line per
+// stage between the output would stand in the wrong place; the output has
+// headings of its own.) The methods are called by one goroutine.
 type Job struct {
 	w     io.Writer
 	style Style
 	live  bool
 	now   func() time.Time
 
-	stages  map[string]jobpb.StageState
-	running *jobpb.Stage // newest stage under way
-	state   jobpb.State
+	job     *jobpb.Job // as it was last told
 	waiting string
-	attempt uint32
 	partial []byte // output after the last line end
 	shown   bool   // the moving line is on the screen
 	frame   int
 }
+
+// heading is what the lines begin with that a runner puts above the output of
+// each stage.
+const heading = "==> "
 
 // maxPartial bounds an output line without an end; a longer one is broken.
 const maxPartial = 64 << 10
 
 // NewJob shows to w. Live says that w is a terminal that takes a moving line.
 func NewJob(w io.Writer, style Style, live bool, now func() time.Time) *Job {
-	return &Job{w: w, style: style, live: live, now: now, stages: map[string]jobpb.StageState{}}
+	return &Job{w: w, style: style, live: live, now: now}
 }
 
 // Update shows what has changed in the job since the last time.
 func (j *Job) Update(job *jobpb.Job) {
 	j.clear()
 	defer j.draw()
-	if job.GetAttempt() > 1 && job.GetAttempt() != j.attempt {
+	if job.GetAttempt() > 1 && job.GetAttempt() != j.job.GetAttempt() {
 		j.flush()
-		j.stages = map[string]jobpb.StageState{}
 		j.line(j.style.Warn(fmt.Sprintf("attempt %d begins", job.GetAttempt())))
 	}
-	j.attempt = job.GetAttempt()
-	j.state = job.GetState()
+	j.job = job
 	if waiting := job.GetWaiting(); waiting != j.waiting && job.GetState() == jobpb.State_STATE_QUEUED {
 		j.waiting = waiting
 		if waiting != "" {
 			j.line("waiting: " + waiting)
 		}
-	}
-	j.running = nil
-	for _, stage := range job.GetStages() {
-		j.stage(stage)
 	}
 }
 
@@ -97,43 +95,44 @@ func (j *Job) Tick() {
 	j.draw()
 }
 
-// Close takes the moving line away and writes the rest of the output.
+// Close takes the moving line away, writes the rest of the output and, if the
+// job has ended, how its stages went.
 func (j *Job) Close() {
 	j.clear()
 	j.flush()
 	j.live = false
-}
-
-func (j *Job) stage(stage *jobpb.Stage) {
-	key := stage.GetApp() + "/" + stage.GetName()
-	before := j.stages[key]
-	j.stages[key] = stage.GetState()
-	if stage.GetState() == jobpb.StageState_STAGE_STATE_RUNNING {
-		j.running = stage
-	}
-	if before == stage.GetState() {
+	if j.job.GetEndedAt() == nil {
 		return
 	}
-	j.flush()
-	title := StageTitle(stage)
+	width := 0
+	for _, stage := range j.job.GetStages() {
+		width = max(width, len(StageTitle(stage)))
+	}
+	if width > 0 {
+		j.line("")
+	}
+	for _, stage := range j.job.GetStages() {
+		j.stage(stage, width)
+	}
+}
+
+// stage tells how a stage went.
+func (j *Job) stage(stage *jobpb.Stage, width int) {
+	title := fmt.Sprintf("%-*s", width, StageTitle(stage))
 	took := ""
 	if stage.GetStartedAt() != nil && stage.GetEndedAt() != nil {
-		took = " " + j.style.Dim(Took(stage.GetEndedAt().AsTime().Sub(stage.GetStartedAt().AsTime())))
-	}
-	message := ""
-	if stage.GetMessage() != "" {
-		message = ": " + stage.GetMessage()
+		took = Took(stage.GetEndedAt().AsTime().Sub(stage.GetStartedAt().AsTime()))
 	}
 	switch stage.GetState() {
-	case jobpb.StageState_STAGE_STATE_RUNNING:
-		j.line(j.style.Bold("> " + title))
 	case jobpb.StageState_STAGE_STATE_SUCCEEDED:
-		j.line(j.style.Good("+ "+title) + message + took)
-	case jobpb.StageState_STAGE_STATE_FAILED:
-		j.line(j.style.Bad("! "+title+" failed") + message + took)
+		title = j.style.Good("+ " + title)
 	case jobpb.StageState_STAGE_STATE_SKIPPED:
-		j.line(j.style.Dim("- " + title + " skipped" + message))
+		title, took = j.style.Dim("- "+title), "skipped"
+	default:
+		title = j.style.Bad("! " + title)
 	}
+	text := fmt.Sprintf("%s  %7s  %s", title, took, oneLine(stage.GetMessage()))
+	j.line(strings.TrimRight(strings.TrimSuffix(text, "-"), " "))
 }
 
 // StageTitle names a stage for people: "build hello".
@@ -146,6 +145,10 @@ func (j *Job) outputLine(data []byte) {
 	// Of a line that a program wrote over itself only the last form is of use.
 	if i := bytes.LastIndexByte(data, '\r'); i >= 0 {
 		data = data[i+1:]
+	}
+	if text := string(data); strings.HasPrefix(text, heading) {
+		j.line(j.style.Bold(strings.TrimRight(text, " ")))
+		return
 	}
 	j.line("    " + string(data))
 }
@@ -172,15 +175,15 @@ func (j *Job) draw() {
 		return
 	}
 	text := ""
-	switch {
-	case j.running != nil:
-		text = StageTitle(j.running)
-		if started := j.running.GetStartedAt(); started != nil {
+	switch stage := j.running(); {
+	case stage != nil:
+		text = StageTitle(stage)
+		if started := stage.GetStartedAt(); started != nil {
 			text += " " + coarse(max(0, j.now().Sub(started.AsTime())))
 		}
-	case j.state == jobpb.State_STATE_QUEUED:
+	case j.job.GetState() == jobpb.State_STATE_QUEUED:
 		text = "queued"
-	case j.state == jobpb.State_STATE_RUNNING:
+	case j.job.GetState() == jobpb.State_STATE_RUNNING:
 		text = "running"
 	default:
 		return
@@ -188,4 +191,15 @@ func (j *Job) draw() {
 	frames := []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 	fmt.Fprintf(j.w, "%c %s", frames[j.frame%len(frames)], j.style.Dim(text))
 	j.shown = true
+}
+
+// running is the newest stage under way, or nil.
+func (j *Job) running() *jobpb.Stage {
+	var found *jobpb.Stage
+	for _, stage := range j.job.GetStages() {
+		if stage.GetState() == jobpb.StageState_STAGE_STATE_RUNNING {
+			found = stage
+		}
+	}
+	return found
 }

@@ -19,12 +19,15 @@ func TestOnATerminalALineMovesBelowTheOutput(t *testing.T) {
 	var b bytes.Buffer
 	j := NewJob(&b, Style{}, true, func() time.Time { return now })
 	j.Update(runningJob(&jobpb.Stage{Name: "build", App: "web", State: jobpb.StageState_STAGE_STATE_RUNNING, StartedAt: timestamppb.New(now.Add(-3 * time.Second))}))
-	j.Output([]byte("one\ntw"))
+	j.Output([]byte("==> build web\none\ntw"))
 	j.Tick()
-	j.Update(&jobpb.Job{State: jobpb.State_STATE_SUCCEEDED, Attempt: 1, Stages: []*jobpb.Stage{{Name: "build", App: "web", State: jobpb.StageState_STAGE_STATE_SUCCEEDED}}})
+	j.Update(&jobpb.Job{State: jobpb.State_STATE_SUCCEEDED, Attempt: 1, EndedAt: timestamppb.New(now), Stages: []*jobpb.Stage{
+		{Name: "build", App: "web", State: jobpb.StageState_STAGE_STATE_SUCCEEDED, Message: "out", StartedAt: timestamppb.New(now.Add(-1500 * time.Millisecond)), EndedAt: timestamppb.New(now)},
+		{Name: "push", App: "web", State: jobpb.StageState_STAGE_STATE_SKIPPED}}})
 	j.Close()
 	const clear = "\r\x1b[K"
-	want := "> build web\n⠋ build web 3s" + clear + "    one\n⠋ build web 3s" + clear + "⠙ build web 3s" + clear + "    tw\n+ build web\n"
+	want := "⠋ build web 3s" + clear + "==> build web\n    one\n⠋ build web 3s" + clear + "⠙ build web 3s" + clear +
+		"    tw\n\n+ build web     1.5s  out\n- push web   skipped\n"
 	if b.String() != want {
 		t.Errorf("got:\n%q\nwant:\n%q", b.String(), want)
 	}
@@ -39,7 +42,7 @@ func TestWithoutATerminalNothingMoves(t *testing.T) {
 	j.Update(runningJob(&jobpb.Stage{Name: "build", State: jobpb.StageState_STAGE_STATE_RUNNING}))
 	j.Output([]byte("no line end"))
 	j.Close()
-	if want := "waiting: no runner\n> build\n    no line end\n"; b.String() != want {
+	if want := "waiting: no runner\n    no line end\n"; b.String() != want {
 		t.Errorf("got:\n%s", b.String())
 	}
 }
@@ -49,10 +52,12 @@ func TestANewAttemptBeginsAnew(t *testing.T) {
 	j := NewJob(&b, Style{}, false, func() time.Time { return now })
 	build := &jobpb.Stage{Name: "build", State: jobpb.StageState_STAGE_STATE_RUNNING}
 	j.Update(runningJob(build))
+	j.Output([]byte("one"))
 	second := runningJob(build)
 	second.Attempt = 2
 	j.Update(second)
-	if want := "> build\nattempt 2 begins\n> build\n"; b.String() != want {
+	j.Output([]byte("two\n"))
+	if want := "    one\nattempt 2 begins\n    two\n"; b.String() != want {
 		t.Errorf("got:\n%s", b.String())
 	}
 }
@@ -73,7 +78,8 @@ func TestColoursAreOnlyForTerminals(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	on := Style{On: true}
-	if on.Named("a", "x") != on.Named("a", "x") || !strings.HasSuffix(on.Good("x"), reset) {
+	first := on.Named("a", "x")
+	if again := on.Named("a", "x"); first != again || !strings.HasSuffix(on.Good("x"), reset) {
 		t.Error("colours are not stable")
 	}
 }
