@@ -2,11 +2,11 @@ package entrypoint
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,48 +17,66 @@ func becomeSubreaper() error {
 }
 
 // HideSecrets takes the token out of this process's environment, overwrites
-// the memory that /proc/PID/environ shows, and keeps other processes of the
-// same user from reading our memory. It must be called before anything
-// changes the environment. What a system does not let it do, it leaves.
+// it in the memory that /proc/PID/environ shows, and keeps other processes of
+// the same user from reading our memory. What a system does not let it do, it
+// leaves.
 func HideSecrets() {
-	for _, name := range []string{EnvToken} {
-		wipe(os.Getenv(name))
-		_ = os.Unsetenv(name)
-	}
+	_ = wipe(EnvToken)
+	_ = os.Unsetenv(EnvToken)
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
-// wipe overwrites a variable's value in place if it lies where the kernel put
-// the environment; the runtime's strings point there.
-func wipe(value string) {
-	if value == "" {
-		return
+// wipe overwrites the value of a variable where the kernel put it.
+func wipe(name string) error {
+	first, last, err := environBounds()
+	if err != nil {
+		return err
 	}
-	first, last, ok := environBounds()
-	at := uintptr(unsafe.Pointer(unsafe.StringData(value)))
-	if !ok || at < first || at+uintptr(len(value)) > last {
-		return
+	memory, err := os.OpenFile("/proc/self/mem", os.O_RDWR, 0)
+	if err != nil {
+		return err
 	}
-	clear(unsafe.Slice(unsafe.StringData(value), len(value)))
+	defer memory.Close()
+	block := make([]byte, last-first)
+	if _, err := memory.ReadAt(block, first); err != nil {
+		return err
+	}
+	at := int64(0)
+	for entry := range bytes.SplitSeq(block, []byte{0}) {
+		if value, ok := bytes.CutPrefix(entry, []byte(name+"=")); ok {
+			clear(value)
+			if _, err := memory.WriteAt(value, first+at+int64(len(name))+1); err != nil {
+				return err
+			}
+		}
+		at += int64(len(entry)) + 1
+	}
+	return nil
 }
 
 // environBounds is where the kernel put the environment: the fields env_start
 // and env_end of proc(5)'s stat.
-func environBounds() (first, last uintptr, ok bool) {
+func environBounds() (first, last int64, err error) {
 	stat, err := os.ReadFile("/proc/self/stat")
 	if err != nil {
-		return 0, 0, false
+		return 0, 0, err
 	}
-	// The name of the program may hold anything, so count from its end.
-	_, rest, found := bytes.Cut(stat[max(bytes.LastIndexByte(stat, ')'), 0):], []byte(" "))
-	fields := strings.Fields(string(rest))
+	// The name of the program may hold anything, so count from its end,
+	// after which comes field 3.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	const start, end = 50 - 3, 51 - 3
-	if !found || len(fields) <= end {
-		return 0, 0, false
+	if len(fields) <= end {
+		return 0, 0, errors.New("/proc/self/stat is short")
 	}
-	a, err1 := strconv.ParseUint(fields[start], 10, 64)
-	b, err2 := strconv.ParseUint(fields[end], 10, 64)
-	return uintptr(a), uintptr(b), err1 == nil && err2 == nil && a < b
+	first, err1 := strconv.ParseInt(fields[start], 10, 64)
+	last, err2 := strconv.ParseInt(fields[end], 10, 64)
+	if err := errors.Join(err1, err2); err != nil {
+		return 0, 0, err
+	}
+	if first <= 0 || last <= first {
+		return 0, 0, errors.New("/proc/self/stat does not show the environment")
+	}
+	return first, last, nil
 }
 
 // isTerminal tells whether f is one.

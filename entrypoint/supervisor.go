@@ -173,8 +173,9 @@ func (s *supervisor) childEnded() {
 	case running:
 		s.phase = ending
 		s.stop(syscall.SIGTERM)
-	case ending:
-		s.kill(syscall.SIGTERM) // the rest of the group
+	case stopping, ending:
+		// The rest of the group may have begun after the first signal.
+		s.kill(syscall.SIGTERM)
 	}
 	s.checkGroup()
 }

@@ -88,7 +88,9 @@ func (u *uplink) run(ctx context.Context) {
 		if err == nil {
 			return
 		}
-		u.complain(err)
+		if ctx.Err() == nil {
+			u.complain(err)
+		}
 		if pause.Wait(ctx) != nil {
 			return
 		}

@@ -1,0 +1,192 @@
+package entrypoint
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"waypoint/internal/wait"
+)
+
+const (
+	asEntrypoint = "as-entrypoint" // first argument of the test binary run as one
+	envWait      = "TEST_CONFIG_WAIT"
+	patience     = 20 * time.Second
+)
+
+// TestMain lets the test binary be an entrypoint: a supervisor owns its
+// process's signals and waits, so each test runs a real one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == asEntrypoint {
+		os.Exit(beEntrypoint())
+	}
+	os.Exit(m.Run())
+}
+
+func beEntrypoint() int {
+	cfg := DefaultConfig()
+	if d, err := time.ParseDuration(os.Getenv(envWait)); err == nil {
+		cfg.ConfigWait = d
+	}
+	cfg, err := cfg.FromEnviron(os.Args[2:], os.Environ())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	cfg.Token = strings.Clone(cfg.Token)
+	HideSecrets()
+	return Run(context.Background(), cfg)
+}
+
+// options are how a test starts an entrypoint.
+type options struct {
+	servers []*home
+	addrs   []string      // instead of servers
+	ca      string        // instead of the servers'
+	token   string        // instead of a good one; "-": none
+	wait    time.Duration // for the first configuration; 0: patience
+	grace   time.Duration
+	env     []string
+	stdin   *os.File
+	stdout  *os.File // instead of the buffer
+}
+
+// program is a running entrypoint.
+type program struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	out    buffer
+	err    buffer
+	exited chan struct{}
+}
+
+// start runs a command under an entrypoint.
+func start(t *testing.T, o options, argv ...string) *program {
+	t.Helper()
+	p := &program{t: t, exited: make(chan struct{})}
+	p.cmd = exec.Command(os.Args[0], append([]string{asEntrypoint}, argv...)...)
+	p.cmd.Env = append(o.environ(), o.env...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.err
+	if o.stdout != nil {
+		p.cmd.Stdout = o.stdout
+	}
+	if o.stdin != nil {
+		p.cmd.Stdin = o.stdin
+	}
+	p.cmd.WaitDelay = time.Second
+	check(t, p.cmd.Start())
+	go func() {
+		defer close(p.exited)
+		_ = p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.exited
+		if t.Failed() {
+			t.Logf("stdout: %.2000s\nstderr: %.4000s", p.out.String(), p.err.String())
+		}
+	})
+	return p
+}
+
+func (o options) environ() []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "FROM_IMAGE=image"}
+	addrs, ca, token, configWait := o.addrs, o.ca, o.token, o.wait
+	for _, h := range o.servers {
+		addrs, ca = append(addrs, h.addr), h.pin
+	}
+	if o.ca != "" {
+		ca = o.ca
+	}
+	if token == "" {
+		token = "test-token"
+	}
+	if configWait == 0 {
+		configWait = patience
+	}
+	if len(addrs) > 0 {
+		env = append(env, EnvAddr+"="+strings.Join(addrs, ","), EnvCA+"="+ca)
+	}
+	if token != "-" {
+		env = append(env, EnvToken+"="+token)
+	}
+	if o.grace != 0 {
+		env = append(env, EnvGrace+"="+o.grace.String())
+	}
+	return append(env, envWait+"="+configWait.String())
+}
+
+// signal sends a signal to the entrypoint.
+func (p *program) signal(sig syscall.Signal) {
+	p.t.Helper()
+	check(p.t, p.cmd.Process.Signal(sig))
+}
+
+// code waits for the entrypoint's end and returns its exit status.
+func (p *program) code() int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		p.t.Fatal("the entrypoint does not end")
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// prints waits until standard output holds a text.
+func (p *program) prints(text string) {
+	p.t.Helper()
+	wait.For(p.t, patience, fmt.Sprintf("%q on standard output", text), func() bool {
+		return strings.Contains(p.out.String(), text)
+	})
+}
+
+// complains waits until standard error holds a text.
+func (p *program) complains(text string) {
+	p.t.Helper()
+	wait.For(p.t, patience, fmt.Sprintf("%q on standard error", text), func() bool {
+		return strings.Contains(p.err.String(), text)
+	})
+}
+
+// buffer is a bytes.Buffer for two goroutines.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// alive tells whether a process exists and is not a zombie.
+func alive(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return false
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(after, "Z")
+}
