@@ -16,6 +16,8 @@ import (
 
 	"github.com/mitchellh/cli"
 	"github.com/posener/complete"
+
+	"waypoint/errs"
 )
 
 // Command is one verb.
@@ -81,7 +83,7 @@ func (a *adapter) run(args []string) error {
 	ctx, stop := a.env.interruptible(a.ctx)
 	defer stop()
 	err := a.cmd.Run(ctx, a.env, args)
-	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) {
+	if errs.Is(err, errs.Canceled) && errors.Is(context.Cause(ctx), errInterrupted) {
 		return errInterrupted
 	}
 	return err

@@ -227,13 +227,17 @@ func (s *execSession) readStdin(ctx context.Context) <-chan []byte {
 
 // receive writes what comes and returns the command's exit code.
 func (s *execSession) receive(stream execpb.Exec_StartClient) (code int, err error) {
+	node := s.node.Current()
 	for {
 		message, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return 0, errs.New(errs.Unavailable, "exec: the session ended without the command's exit code")
 		}
+		if lost(err) {
+			return 0, fmt.Errorf("exec: the session through %s is lost: %w; the command is ended there; run it again, another server will take it", orUnknown(node), err)
+		}
 		if err != nil {
-			return 0, fmt.Errorf("exec: the session is lost: %w", err)
+			return 0, fmt.Errorf("exec: %w", err)
 		}
 		switch kind := message.GetKind().(type) {
 		case *execpb.Output_Stdout:

@@ -154,7 +154,7 @@ func TestExecSaysWhyThereIsNoSession(t *testing.T) {
 	w.cluster.serves(func(*execpb.Open, func() (*execpb.Input, error), func(*execpb.Output) error) error {
 		return errs.New(errs.Unavailable, "the instance's node is lost")
 	})
-	w.fails(codeFailed, "exec: the session is lost: the instance's node is lost", "exec", "sh")
+	w.fails(codeFailed, "exec: the session through 10.0.0.1:9701 is lost: the instance's node is lost", "exec", "sh")
 	w.cluster.serves(func(*execpb.Open, func() (*execpb.Input, error), func(*execpb.Output) error) error { return nil })
 	w.fails(codeFailed, "without the command's exit code", "exec", "sh")
 }

@@ -37,7 +37,7 @@ func showStatus(w io.Writer, env *Env, apps []*deploymentpb.AppStatus) error {
 		if a.GetHealthy() {
 			mark = "+"
 		}
-		if a.GetBuild() == nil && a.GetDeployment() == nil {
+		if a.GetDeployment() == nil {
 			mark = " "
 		}
 		attached := 0
@@ -54,7 +54,7 @@ func showStatus(w io.Writer, env *Env, apps []*deploymentpb.AppStatus) error {
 		if changed == nil {
 			changed = a.GetBuild().GetCreatedAt()
 		}
-		table.Row(mark, appPath(a.GetApp()), a.GetApp().GetWorkspace(), deployment, versionWord(a.GetReleased().GetSequence()),
+		table.Row(mark, appPath(a.GetApp()), a.GetApp().GetWorkspace(), deployment, released(a),
 			fmt.Sprint(attached), output.Ago(env.Now(), changed), a.GetSummary())
 	}
 	if table.Len() == 0 {
@@ -74,7 +74,18 @@ func showStatus(w io.Writer, env *Env, apps []*deploymentpb.AppStatus) error {
 	return nil
 }
 
+// released is the version that users are led to, "" if it is not there any more.
+func released(a *deploymentpb.AppStatus) string {
+	if a.GetReleased().GetStatus() == deploymentpb.Status_STATUS_DESTROYED {
+		return ""
+	}
+	return versionWord(a.GetReleased().GetSequence())
+}
+
 func releaseURL(a *deploymentpb.AppStatus) string {
+	if released(a) == "" {
+		return ""
+	}
 	if url := a.GetRelease().GetUrl(); url != "" {
 		return url
 	}
