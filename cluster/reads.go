@@ -12,8 +12,9 @@ import (
 	"waypoint/internal/backoff"
 )
 
-// freshLimit bounds Fresh.
-const freshLimit = 10 * time.Second
+// freshLimit bounds Fresh: less than a client waits for one answer, so that the
+// client hears why, and more than an election takes.
+const freshLimit = 3 * time.Second
 
 // reads makes sure that what is read here is current.
 type reads struct {
@@ -34,7 +35,7 @@ func newReads(n *node, f *following, p *peers, leading func() *tenure, noLeader 
 }
 
 // Fresh returns when this node's state holds everything that was done before
-// the call, on whatever node. It takes at most 10 s; without a leader the error
+// the call, on whatever node. It takes at most 3 s; without a leader the error
 // is Unavailable.
 func (r *reads) Fresh(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, freshLimit)

@@ -53,6 +53,7 @@ type held struct {
 // does it waits, rather than send an older configuration.
 func (in *Instances) subscribe(ctx context.Context, a *attach, have *entrypointpb.HaveConfig, app *deploymentpb.AppRef) {
 	a.have = held{hash: string(have.GetHash()), epoch: have.GetEpoch(), index: have.GetIndex()}
+	a.configured.Store(have != nil)
 	epoch, index := in.cfg.Store.Index()
 	if have == nil || epoch != "" && epoch != have.GetEpoch() || index >= have.GetIndex() {
 		in.join(a, app)
@@ -89,6 +90,7 @@ func (in *Instances) join(a *attach, app *deploymentpb.AppRef) {
 	if g.current != nil {
 		a.take(g.current)
 	}
+	a.configured.Store(true)
 }
 
 // unsubscribe takes a out of its group. The last one ends the group.

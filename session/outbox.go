@@ -75,7 +75,7 @@ func (o *outbox) next() *entrypointpb.Down {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case len(o.orders) > 0:
+	case len(o.orders) > 0 && (o.config == nil || o.orders[0].GetExec() == nil): // a command runs under the newest configuration
 		d := o.orders[0]
 		if o.orders = o.orders[1:]; len(o.orders) == 0 {
 			o.orders = nil

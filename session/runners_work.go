@@ -2,8 +2,10 @@ package session
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"waypoint/api/commandpb"
@@ -19,6 +21,8 @@ import (
 const (
 	maxPending    = 256       // stages of one attempt that wait to be recorded
 	maxStoredZstd = 448 << 10 // stored output after compression: a log entry must stay small
+	maxFailure    = 4 << 10   // bytes of the error of an attempt
+	maxStage      = 16 << 10  // bytes of a stage
 	requestAge    = 4 * time.Minute
 )
 
@@ -220,7 +224,7 @@ func (s *runnerSession) drain(ctx context.Context, w *work) {
 // stream has ended first: the runner will repeat it on another one.
 func (s *runnerSession) say(ctx context.Context, key workKey, up *runnerpb.Up, over bool) bool {
 	if stage := up.GetStage(); stage != nil {
-		if over {
+		if over || proto.Size(stage) > maxStage {
 			return true
 		}
 		err := s.in.applySurely(ctx, &commandpb.Command{Kind: &commandpb.Command_JobStage{
@@ -237,7 +241,7 @@ func (s *runnerSession) say(ctx context.Context, key workKey, up *runnerpb.Up, o
 	}
 	finish := up.GetFinish()
 	cmd := &commandpb.JobFinish{
-		Fence: key.fence(), State: finish.GetState(), Error: finish.GetError(),
+		Fence: key.fence(), State: finish.GetState(), Error: strings.ToValidUTF8(finish.GetError()[:min(len(finish.GetError()), maxFailure)], ""),
 		OutputZstd: finish.GetOutputZstd(), OutputBytes: finish.GetOutputBytes(), OutputTruncated: finish.GetOutputTruncated(),
 	}
 	if len(cmd.OutputZstd) > maxStoredZstd {

@@ -112,7 +112,7 @@ func TestJoinNeedsNoTokenOfItsOwn(t *testing.T) {
 		"too long":            func(r *clusterpb.JoinRequest) { r.Secret = make([]byte, 1000) },
 		"certificate request": func(r *clusterpb.JoinRequest) { r.Csr = make([]byte, 100_000) },
 		"node id":             func(r *clusterpb.JoinRequest) { r.Node.Id = "" },
-		"address":             func(r *clusterpb.JoinRequest) { r.Node.Addr = "" },
+		"address":             func(r *clusterpb.JoinRequest) { r.Node.Addr = strings.Repeat("a", 2000) },
 		"node name":           func(r *clusterpb.JoinRequest) { r.Node.Name = "a b" },
 	} {
 		req := good()
