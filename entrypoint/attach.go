@@ -153,6 +153,7 @@ func (a *attach) receive(ctx context.Context) error {
 		a.heard.Store(time.Now().UnixNano())
 		switch kind := down.GetKind().(type) {
 		case *entrypointpb.Down_Config:
+			a.u.execs.configure(kind.Config.GetVariables())
 			a.u.offer(kind.Config)
 		case *entrypointpb.Down_Exec:
 			a.u.execs.open(a.seat, kind.Exec.GetSessionId())

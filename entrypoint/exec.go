@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,7 +28,8 @@ type execs struct {
 	api      entrypointpb.EntrypointClient
 	instance string
 	reaper   *reaper
-	env      func() []string // of the child's current configuration
+	base     []string                 // the container's environment
+	env      atomic.Pointer[[]string] // with the newest configuration
 	log      hclog.Logger
 
 	opening  chan struct{} // holds a token per session that has no command yet
@@ -35,11 +37,21 @@ type execs struct {
 	sessions sync.WaitGroup
 }
 
-func newExecs(u *uplink, r *reaper, env func() []string) *execs {
-	return &execs{
-		api: u.api, instance: u.instance, reaper: r, env: env, log: u.log,
+func newExecs(u *uplink, r *reaper, base []string) *execs {
+	e := &execs{
+		api: u.api, instance: u.instance, reaper: r, base: base, log: u.log,
 		opening: make(chan struct{}, maxSessions), running: make(chan struct{}, maxSessions),
 	}
+	e.env.Store(&base)
+	return e
+}
+
+// configure sets the environment of the sessions that follow. It is called
+// before a later message of the home node is handled, so a session never has
+// an older configuration than the one that came before its order.
+func (e *execs) configure(vars []*entrypointpb.EnvVar) {
+	env, _ := environment(e.base, vars)
+	e.env.Store(&env)
 }
 
 // open takes up a session in the background. It ends when ctx does.
@@ -110,7 +122,7 @@ func (e *execs) start(open *execpb.Open) (*command, error) {
 	if len(open.GetArgv()) == 0 {
 		return nil, errs.New(errs.Invalid, "the session names no command")
 	}
-	env := e.env()
+	env := *e.env.Load()
 	if open.GetTty() && open.GetTerm() != "" {
 		env, _ = environment(env, []*entrypointpb.EnvVar{{Name: "TERM", Value: open.GetTerm()}})
 	}

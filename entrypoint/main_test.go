@@ -97,7 +97,8 @@ func start(t *testing.T, o options, argv ...string) *program {
 }
 
 func (o options) environ() []string {
-	env := []string{"PATH=" + os.Getenv("PATH"), "FROM_IMAGE=image"}
+	// Without the setting a program under the race detector ends a second late.
+	env := []string{"PATH=" + os.Getenv("PATH"), "FROM_IMAGE=image", "GORACE=atexit_sleep_ms=0"}
 	addrs, ca, token, configWait := o.addrs, o.ca, o.token, o.wait
 	for _, h := range o.servers {
 		addrs, ca = append(addrs, h.addr), h.pin

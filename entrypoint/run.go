@@ -79,8 +79,7 @@ func runAttached(ctx context.Context, s *supervisor, up *uplink, tasks *sync.Wai
 		outputs, _ = openOutputs(nil, s.cfg.Stdout, s.cfg.Stderr)
 	}
 	s.book, s.outputs, s.configs, s.report = up.book, outputs, up.configs, up.report
-	up.execs = newExecs(up, s.reaper, func() []string { return *s.execEnv.Load() })
-	s.setEnv(nil)
+	up.execs = newExecs(up, s.reaper, s.cfg.Env)
 
 	ctx, cancel := context.WithCancel(ctx)
 	tasks.Go(func() { up.run(ctx) })

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,8 +43,6 @@ type supervisor struct {
 	signals <-chan os.Signal
 	configs <-chan *entrypointpb.Config // one slot, the newest wins
 	report  func(*entrypointpb.ChildState)
-	// execEnv is the environment for exec sessions, which others read.
-	execEnv atomic.Pointer[[]string]
 
 	terminal bool // our standard input is a terminal, and ours
 	phase    phase
@@ -116,9 +113,8 @@ func (s *supervisor) configure(config *entrypointpb.Config) {
 }
 
 func (s *supervisor) setEnv(vars []*entrypointpb.EnvVar) []string {
-	env, bad := environment(s.cfg.Env, vars)
-	s.env = env
-	s.execEnv.Store(&env)
+	var bad []string
+	s.env, bad = environment(s.cfg.Env, vars)
 	return bad
 }
 
