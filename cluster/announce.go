@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -32,14 +33,18 @@ type announcement struct {
 // there is one; a node can serve what it has before.
 func (a *announcement) Ready() <-chan struct{} { return a.ready }
 
-// run tells the cluster, however long that takes, until ctx ends.
+// run tells the cluster, however long that takes, until ctx ends. It fails if
+// the cluster says that this node is not a member.
 func (a *announcement) run(ctx context.Context) error {
 	pause := backoff.New(100*time.Millisecond, 5*time.Second)
 	for {
 		err := a.tell(ctx)
-		if err == nil {
+		switch errs.KindOf(err) {
+		case 0:
 			close(a.ready)
 			return nil
+		case errs.Unauthenticated, errs.NotFound:
+			return fmt.Errorf("this node has been removed from the cluster and must join again with an empty data directory: %w", err)
 		}
 		a.logger.Warn("the cluster does not know of this start yet", "error", err)
 		if pause.Wait(ctx) != nil {

@@ -5,6 +5,7 @@ import (
 )
 
 func TestBootstrappedNodeAppliesAndReads(t *testing.T) {
+	t.Parallel()
 	a := first(t, "a")
 	if res := a.apply("p"); res.GetIndex() == 0 {
 		t.Error("the result has no index")
@@ -18,6 +19,7 @@ func TestBootstrappedNodeAppliesAndReads(t *testing.T) {
 }
 
 func TestThreeNodesBecomeVotersAndShareState(t *testing.T) {
+	t.Parallel()
 	all := three(t)
 	for _, writer := range all {
 		name := "by-" + writer.cfg.Name

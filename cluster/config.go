@@ -49,6 +49,9 @@ type Config struct {
 	Fatal func(error)
 	// Tuning replaces the profile's timers if it is set.
 	Tuning *Tuning
+
+	// dial replaces the network in tests.
+	dial func(addr string, limit time.Duration) (net.Conn, error)
 }
 
 // Tuning holds the timers and bounds that a profile stands for.
@@ -137,6 +140,14 @@ func (c *Config) setDefaults() error {
 			return fmt.Errorf("find a name for the node: %w", err)
 		}
 		c.Name = name
+	}
+	if c.dial == nil {
+		c.dial = func(addr string, limit time.Duration) (net.Conn, error) {
+			return net.DialTimeout("tcp", addr, limit)
+		}
+	}
+	if len(c.Name) > maxName {
+		return errs.New(errs.Invalid, "the node's name has %d bytes; at most %d", len(c.Name), maxName)
 	}
 	_, err := c.tuning()
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ type member struct {
 	t      *testing.T
 	cfg    Config
 	server *grpc.Server
+	lose   *atomic.Bool // answers to joins are lost
 	cancel context.CancelFunc
 	ended  chan error
 	once   sync.Once
@@ -70,10 +72,10 @@ func run(t *testing.T, cfg Config, before ...func(*Cluster)) *member {
 		fn(c)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &member{Cluster: c, t: t, cfg: cfg, cancel: cancel, ended: make(chan error, 1)}
+	m := &member{Cluster: c, t: t, cfg: cfg, lose: new(atomic.Bool), cancel: cancel, ended: make(chan error, 1)}
 	m.server = grpc.NewServer(grpc.Creds(c.GRPCCredentials()))
 	nodepb.RegisterNodeServiceServer(m.server, nodeService{c: c})
-	clusterpb.RegisterClusterServer(m.server, clusterService{c: c})
+	clusterpb.RegisterClusterServer(m.server, clusterService{c: c, lose: m.lose})
 	go m.server.Serve(c.GRPCListener())
 	go func() { m.ended <- c.Run(ctx) }()
 	t.Cleanup(func() { m.stop() })
@@ -111,6 +113,24 @@ func (m *member) ready() *member {
 		m.t.Fatalf("%s is not ready", m.cfg.Name)
 	}
 	return m
+}
+
+// again runs a stopped or crashed node again, given nothing but its directory.
+// Its ports are others than before, since it was told to take any.
+func (m *member) again() *member { return m.at("", "") }
+
+// atHome runs it at its old addresses.
+func (m *member) atHome() *member { return m.at(m.Addr(), m.gossip.Addr()) }
+
+func (m *member) at(addr, gossipAddr string) *member {
+	m.t.Helper()
+	cfg := Config{
+		DataDir: m.cfg.DataDir, Build: m.cfg.Build, Logger: m.cfg.Logger, Tuning: m.cfg.Tuning,
+		ListenAddr: addr, GossipAddr: gossipAddr,
+	}
+	back := run(m.t, cfg)
+	back.cfg.Name = m.cfg.Name
+	return back
 }
 
 // first bootstraps and runs a cluster's first node.
@@ -232,10 +252,14 @@ func (s nodeService) Confirm(context.Context, *nodepb.ConfirmRequest) (*nodepb.C
 
 type clusterService struct {
 	clusterpb.UnimplementedClusterServer
-	c *Cluster
+	c    *Cluster
+	lose *atomic.Bool
 }
 
 func (s clusterService) Join(ctx context.Context, req *clusterpb.JoinRequest) (*clusterpb.JoinResponse, error) {
 	resp, err := s.c.AcceptJoin(ctx, req)
+	if s.lose.Load() {
+		return nil, errs.ToStatus(errs.New(errs.Unavailable, "the answer is lost"))
+	}
 	return resp, errs.ToStatus(err)
 }

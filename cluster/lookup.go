@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -64,17 +63,23 @@ func (l *lookup) gossipAddrs() map[string]string {
 }
 
 // dialTCP connects to wherever the node is, without a check of who answers.
-func (l *lookup) dialTCP(ctx context.Context, nodeID string) (net.Conn, error) {
-	return l.each(nodeID, dialLimit, func(addr string, limit time.Duration) (net.Conn, error) {
-		return (&net.Dialer{Timeout: limit}).DialContext(ctx, "tcp", addr)
-	})
+func (l *lookup) dialTCP(nodeID string) (net.Conn, error) {
+	return l.each(nodeID, dialLimit, l.cfg.dial)
 }
 
 // dialRaft connects to the node of that id as a Raft peer.
 func (l *lookup) dialRaft(nodeID string, timeout time.Duration) (net.Conn, error) {
 	config := l.identity.Client(nodeID, pki.ALPNRaft)
 	return l.each(nodeID, timeout, func(addr string, limit time.Duration) (net.Conn, error) {
-		return tls.DialWithDialer(&net.Dialer{Timeout: limit}, "tcp", addr, config)
+		conn, err := l.cfg.dial(addr, limit)
+		if err != nil {
+			return nil, err
+		}
+		secure := tls.Client(conn, config)
+		if err := errors.Join(conn.SetDeadline(time.Now().Add(limit)), secure.Handshake(), conn.SetDeadline(time.Time{})); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return secure, nil
 	})
 }
 

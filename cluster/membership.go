@@ -118,8 +118,7 @@ func (w *watch) inContact(id string, now time.Time) bool {
 
 // away tells whether both gossip and Raft miss a node.
 func (w *watch) away(id string, now time.Time) bool {
-	state := w.gossip.State(id)
-	return id != w.NodeID() && state != gossip.Alive && state != gossip.Suspect && !w.inContact(id, now)
+	return id != w.NodeID() && w.gossip.State(id) != gossip.Alive && !w.inContact(id, now)
 }
 
 // well tells whether a node could vote.
@@ -236,18 +235,22 @@ func (w *watch) remove(ctx context.Context, listed map[string]*clusterpb.Node, s
 
 // spare tells whether the others are a quorum without this server.
 func (w *watch) spare(s raft.Server, servers map[string]raft.Server, now time.Time) bool {
+	return spare(s, servers, func(id string) bool { return id == w.NodeID() || w.inContact(id, now) })
+}
+
+func spare(s raft.Server, servers map[string]raft.Server, there func(id string) bool) bool {
 	if s.Suffrage != raft.Voter {
 		return true
 	}
-	voters, there := 0, 0
+	voters, present := 0, 0
 	for id, other := range servers {
 		if other.Suffrage != raft.Voter || other.ID == s.ID {
 			continue
 		}
 		voters++
-		if id == w.NodeID() || w.inContact(id, now) {
-			there++
+		if there(id) {
+			present++
 		}
 	}
-	return there >= voters/2+1
+	return present >= voters/2+1
 }

@@ -73,9 +73,7 @@ func (p *peers) options(nodeID string) []grpc.DialOption {
 		grpc.WithTransportCredentials(credentials.NewTLS(p.identity.Client(nodeID, pki.ALPNGRPC))),
 		// Whether a proxy is used is decided here, not by the environment.
 		grpc.WithNoProxy(),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return p.dialTCP(ctx, nodeID)
-		}),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return p.dialTCP(nodeID) }),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingLimit}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: redialMin, Multiplier: 2, Jitter: 0.2, MaxDelay: redialMax},

@@ -25,10 +25,15 @@ type State string
 // The states. A node that gossip has not heard of is Unknown.
 const (
 	Alive   State = "alive"
-	Suspect State = "suspect"
 	Dead    State = "dead"
 	Left    State = "left"
 	Unknown State = "unknown"
+)
+
+// The first byte of a node's metadata; a clusterpb.Node follows.
+const (
+	staying = 0
+	leaving = 1
 )
 
 const (
@@ -74,7 +79,7 @@ type entry struct {
 
 // Start begins to listen and to answer. The node joins nobody before Run.
 func Start(cfg Config) (*Gossip, error) {
-	g := &Gossip{id: cfg.NodeID, logger: cfg.Logger, changed: cfg.Changed, nodes: make(map[string]entry)}
+	g := &Gossip{id: cfg.NodeID, logger: cfg.Logger, changed: cfg.Changed, meta: []byte{staying}, nodes: make(map[string]entry)}
 	conf, err := settings(cfg)
 	if err != nil {
 		return nil, err
@@ -152,7 +157,7 @@ func (g *Gossip) Addr() string {
 // Announce tells the others about this node: id and gossip address need not be
 // set. All of it must fit into 512 bytes.
 func (g *Gossip) Announce(node *clusterpb.Node) error {
-	meta, err := proto.Marshal(node)
+	meta, err := proto.MarshalOptions{}.MarshalAppend([]byte{staying}, node)
 	if err != nil {
 		return fmt.Errorf("encode gossip metadata: %w", err)
 	}
@@ -189,7 +194,7 @@ func (g *Gossip) join(ctx context.Context, known map[string]string) {
 		if ctx.Err() != nil {
 			return
 		}
-		if state := g.State(id); id == g.id || addr == "" || state == Alive || state == Suspect {
+		if id == g.id || addr == "" || g.State(id) == Alive {
 			continue
 		}
 		if _, err := g.list.Join([]string{addr}); err != nil {
@@ -209,29 +214,21 @@ func (g *Gossip) Node(id string) *clusterpb.Node {
 // State returns what a node is held for.
 func (g *Gossip) State(id string) State {
 	g.mu.Lock()
-	e, ok := g.nodes[id]
-	g.mu.Unlock()
-	if !ok {
-		return Unknown
+	defer g.mu.Unlock()
+	if e, ok := g.nodes[id]; ok {
+		return e.state
 	}
-	if e.state == Alive && g.suspected(id) {
-		return Suspect
-	}
-	return e.state
+	return Unknown
 }
 
-func (g *Gossip) suspected(id string) bool {
-	for _, n := range g.list.Members() {
-		if n.Name == id {
-			return n.State == memberlist.StateSuspect
-		}
-	}
-	return false
-}
-
-// Leave says goodbye, so that the others need not find out, and stops.
+// Leave says goodbye, so that the others need not find out, and stops. The
+// library's goodbye alone would not do: it does not tell the others' programs
+// that it was one, and may be lost when the sockets close behind it.
 func (g *Gossip) Leave() error {
-	return errors.Join(g.list.Leave(leaveLimit), g.Stop())
+	g.mu.Lock()
+	g.meta = append([]byte{leaving}, g.meta[1:]...)
+	g.mu.Unlock()
+	return errors.Join(g.list.UpdateNode(leaveLimit), g.list.Leave(leaveLimit), g.Stop())
 }
 
 // Stop stops without a goodbye.
@@ -239,8 +236,13 @@ func (g *Gossip) Stop() error { return g.list.Shutdown() }
 
 func (g *Gossip) set(n *memberlist.Node, state State) {
 	node := &clusterpb.Node{}
-	if err := proto.Unmarshal(n.Meta, node); err != nil {
-		g.logger.Warn("cannot read a node's gossip metadata", "node", n.Name, "error", err)
+	if len(n.Meta) > 0 {
+		if n.Meta[0] == leaving {
+			state = Left
+		}
+		if err := proto.Unmarshal(n.Meta[1:], node); err != nil {
+			g.logger.Warn("cannot read a node's gossip metadata", "node", n.Name, "error", err)
+		}
 	}
 	node.Id = n.Name
 	node.GossipAddr = net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
@@ -255,13 +257,7 @@ type events struct{ g *Gossip }
 
 func (e events) NotifyJoin(n *memberlist.Node)   { e.g.set(n, Alive) }
 func (e events) NotifyUpdate(n *memberlist.Node) { e.g.set(n, Alive) }
-func (e events) NotifyLeave(n *memberlist.Node) {
-	if n.State == memberlist.StateLeft {
-		e.g.set(n, Left)
-		return
-	}
-	e.g.set(n, Dead)
-}
+func (e events) NotifyLeave(n *memberlist.Node)  { e.g.set(n, Dead) }
 
 // delegate implements memberlist.Delegate: metadata, and nothing else.
 type delegate struct{ g *Gossip }

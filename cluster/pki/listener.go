@@ -151,6 +151,9 @@ func (l *Listener) route(state tls.ConnectionState) *queue {
 // Close stops accepting and closes the connections that nobody serves yet.
 func (l *Listener) Close() error {
 	err := l.tcp.Close()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
 	l.grpc.Close()
 	l.raft.Close()
 	l.mu.Lock()

@@ -1,8 +1,10 @@
 package raftstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -71,16 +73,13 @@ func (s *Stores) wrap(dir string, guard *Guard, logger hclog.Logger) (err error)
 	return err
 }
 
-// openBolt turns the panics and page faults that a damaged file causes while it
-// is opened into an error. With NoFreelistSync an open reads every page.
-func openBolt(path string) (bolt *raftboltdb.BoltStore, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if r := recover(); r != nil {
-			bolt, err = nil, fmt.Errorf("the file is damaged: %v", r)
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	if _, err := os.Stat(path); err == nil {
+		if err := check(path); err != nil {
+			return nil, err
 		}
-	}()
-	bolt, err = raftboltdb.New(raftboltdb.Options{
+	}
+	bolt, err := raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
 			Timeout:        lockWait,
@@ -95,6 +94,48 @@ func openBolt(path string) (bolt *raftboltdb.BoltStore, err error) {
 		return nil, errors.Join(err, bolt.Close())
 	}
 	return bolt, nil
+}
+
+// check walks an existing file without writing to it. Bolt panics, and a file
+// that was cut short faults, where something is damaged; later that would happen
+// in goroutines of bolt's own, where nobody could turn it into an error.
+func check(path string) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the file is damaged: %v", r)
+		}
+	}()
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() == 0 {
+		// Bolt would take it for a new one.
+		return errors.New("the file is damaged: it is empty")
+	}
+	db, err := bbolt.Open(path, 0, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return db.View(walk)
+}
+
+// walk reads every key and value and checks their order.
+func walk(tx *bbolt.Tx) error {
+	sum := crc32.NewIEEE()
+	return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+		var last []byte
+		return b.ForEach(func(k, v []byte) error {
+			if bytes.Compare(last, k) >= 0 && last != nil {
+				return fmt.Errorf("the file is damaged: keys of %q are out of order", name)
+			}
+			last = append(last[:0], k...)
+			sum.Write(v) // a page that is not there faults
+			return nil
+		})
+	})
 }
 
 // scan reads the whole log once: a hole or an entry that cannot be decoded is

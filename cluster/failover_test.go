@@ -1,0 +1,300 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"waypoint/errs"
+	"waypoint/internal/ids"
+	"waypoint/internal/wait"
+)
+
+func TestWritesGoOnWhenTheLeaderDies(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	all[1].apply("before")
+	dead, rest := leader(t, all)
+	dead.crash()
+	for _, m := range rest {
+		m.apply("after-" + m.cfg.Name)
+	}
+	for _, m := range rest {
+		if err := m.Fresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !m.sees("before") || !m.sees("after-"+rest[0].cfg.Name) || !m.sees("after-"+rest[1].cfg.Name) {
+			t.Errorf("%s lacks changes", m.cfg.Name)
+		}
+	}
+	// The dead node comes back with its directory alone and catches up.
+	back := dead.again().ready()
+	if err := back.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !back.sees("after-" + rest[0].cfg.Name) {
+		t.Error("the node that came back lacks changes")
+	}
+}
+
+func TestLeavingLeaderHandsOverFirst(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	old, rest := leader(t, all)
+	called := make(chan string, 1)
+	old.node.cfg.BeforeLeave = func(context.Context) { called <- old.LeaderID() }
+	if err := old.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if during := <-called; during == old.NodeID() {
+		t.Error("sessions were moved before leadership was")
+	}
+	leads := 0
+	for _, m := range rest {
+		if m.raft.State() == raft.Leader {
+			leads++
+		}
+	}
+	if leads != 1 {
+		t.Errorf("%d nodes lead when the old leader has left", leads)
+	}
+	rest[0].apply("after")
+}
+
+func TestAllNodesComeBackFromTheirDirectories(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	all[0].apply("kept")
+	for _, m := range all {
+		m.stop()
+	}
+	var back []*member
+	for _, m := range all {
+		back = append(back, m.atHome())
+	}
+	for _, m := range back {
+		m.ready()
+		if err := m.Fresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !m.sees("kept") {
+			t.Errorf("%s lost the change", m.cfg.Name)
+		}
+	}
+}
+
+func TestWithoutAQuorumNothingIsDoneAndTheErrorSaysWhy(t *testing.T) {
+	t.Parallel()
+	a := first(t, "a")
+	b := a.join("b")
+	voters(t, []*member{a, b}, 2)
+	b.crash()
+	wait.For(t, patience, "a to step down", func() bool { return a.leadership.leading() == nil })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if _, err := a.Apply(ctx, a.project("p")); !errs.Is(err, errs.Deadline) {
+		t.Errorf("apply: %v", err)
+	}
+	if err := a.Fresh(ctx); !errs.Is(err, errs.Deadline) {
+		t.Errorf("read: %v", err)
+	}
+	wait.For(t, patience, "gossip to miss b", func() bool {
+		return strings.Contains(a.noLeaderText(), "1 of 2 nodes answer, 2 are needed")
+	})
+}
+
+func (m *member) noLeaderText() string { return m.roster.noLeader().Error() }
+
+func TestOldLeaderServesNoReads(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork()
+	plug := func(cfg Config) Config { nw.attach(&cfg); return cfg }
+	b := plug(config(t, "b"))
+	if _, err := Bootstrap(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	second := run(t, b).ready()
+	nw.name(second)
+	all := []*member{second}
+	for _, name := range []string{"a", "c"} {
+		cfg := plug(config(t, name))
+		if name == "a" {
+			// This one goes on believing that it leads long after it was replaced.
+			cfg.Tuning.Heartbeat, cfg.Tuning.Election, cfg.Tuning.Lease = time.Minute, time.Minute, time.Minute
+		}
+		if err := Join(t.Context(), cfg, second.joinToken(0)); err != nil {
+			t.Fatal(err)
+		}
+		m := run(t, cfg).ready()
+		nw.name(m)
+		all = append(all, m)
+	}
+	voters(t, all, 3)
+	a, c := all[1], all[2]
+	id := raft.ServerID(a.NodeID())
+	if err := second.raft.LeadershipTransferToServer(id, raft.ServerAddress(id)).Error(); err != nil {
+		t.Fatal(err)
+	}
+	wait.For(t, patience, "a to lead", func() bool { return a.leadership.leading() != nil })
+	if err := a.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	nw.isolate("a")
+	c.apply("new")
+	if a.leadership.leading() == nil {
+		t.Fatal("the old leader knows already; the test shows nothing")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if err := a.Fresh(ctx); err == nil {
+		t.Error("the old leader served a read")
+	}
+	if _, _, err := a.ReadIndex(ctx); err == nil {
+		t.Error("the old leader gave out a read index")
+	}
+	if a.sees("new") {
+		t.Error("the isolated node is not isolated")
+	}
+	nw.heal("a")
+	if err := a.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !a.sees("new") {
+		t.Error("the healed node reads the past")
+	}
+}
+
+func TestRetryAcrossALeaderChangeIsDoneOnce(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	old, rest := leader(t, all)
+	cmd := old.project("once")
+	firstly, err := old.Apply(t.Context(), cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.crash()
+	again, err := rest[0].Apply(t.Context(), cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.GetUnchanged() != firstly.GetUnchanged() || !slices.Equal(firstly.GetIds(), again.GetIds()) {
+		t.Errorf("first %v, then %v", firstly, again)
+	}
+}
+
+func TestManyWritersOnAllNodesLoseNothing(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	const each = 50
+	var writers sync.WaitGroup
+	for _, m := range all {
+		for i := range each {
+			writers.Go(func() {
+				if _, err := m.Apply(t.Context(), m.project(fmt.Sprintf("%s-%d", m.cfg.Name, i))); err != nil {
+					t.Errorf("%s: %v", m.cfg.Name, err)
+				}
+			})
+		}
+	}
+	writers.Wait()
+	for _, m := range all {
+		if err := m.Fresh(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(m.store.Read().Projects()); n != len(all)*each {
+			t.Errorf("%s has %d projects, want %d", m.cfg.Name, n, len(all)*each)
+		}
+	}
+}
+
+func TestTooLargeCommandIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	a := first(t, "a")
+	cmd := a.project("p")
+	cmd.GetProjectApply().Apps = []string{strings.Repeat("x", MaxCommand)}
+	if _, err := a.Apply(t.Context(), cmd); !errs.Is(err, errs.Exhausted) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRefusalComesBackWithItsKindAndIndex(t *testing.T) {
+	t.Parallel()
+	a := first(t, "a")
+	b := a.join("b")
+	cmd := b.project("p")
+	cmd.TokenId = ids.New()
+	res, err := b.Apply(t.Context(), cmd)
+	if !errs.Is(err, errs.Unauthenticated) || res.GetIndex() == 0 {
+		t.Errorf("got %v, %v", res, err)
+	}
+}
+
+func TestCommandsToAFollowerAreNotPassedOn(t *testing.T) {
+	t.Parallel()
+	a := first(t, "a")
+	b := a.join("b")
+	if _, err := b.ApplyBatch(t.Context(), nil); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("apply: %v", err)
+	}
+	if _, _, err := b.ReadIndex(t.Context()); !errs.Is(err, errs.Unavailable) {
+		t.Errorf("read index: %v", err)
+	}
+}
+
+func TestNewNodeStartsFromASnapshot(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, "a")
+	cfg.Tuning.TrailingLogs = 1
+	if _, err := Bootstrap(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	a := run(t, cfg).ready()
+	for i := range 20 {
+		a.apply(fmt.Sprint("p", i))
+	}
+	// What is left in the log is no command.
+	if err := errors.Join(a.raft.Barrier(time.Second).Error(), a.raft.Barrier(time.Second).Error(), a.raft.Snapshot().Error()); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b := a.join("b")
+	if err := b.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !b.sees("p0") || !b.sees("p19") {
+		t.Error("the new node lacks what is in the snapshot")
+	}
+}
+
+func TestDiskFailureEndsTheNode(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, "a")
+	if _, err := Bootstrap(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error, 1)
+	cfg.Fatal = func(err error) { told <- err }
+	a := run(t, cfg).ready()
+	// The next write fails as it would on a disk that is gone.
+	if err := a.stores.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Apply(t.Context(), a.project("p")); err == nil {
+		t.Error("the write was acknowledged")
+	}
+	want := <-told
+	if err := a.stop(); !errors.Is(err, want) {
+		t.Errorf("run ended with %v", err)
+	}
+}
