@@ -11,6 +11,8 @@ import (
 	"waypoint/plugin"
 )
 
+const maxDescription = 1 << 10 // bytes
+
 // build makes an artifact and pushes it where the file says so.
 func (o *operation) build(ctx context.Context, app *config.App) (*deploymentpb.Artifact, error) {
 	name, _ := use(app.Build)
@@ -84,11 +86,16 @@ func (o *operation) toRecord(artifact *plugin.Artifact, name string) (*deploymen
 	if err != nil {
 		return nil, errs.New(errs.Internal, "encode the artifact: %w", err)
 	}
-	record := &deploymentpb.Artifact{Plugin: name, Description: artifact.Description, Data: data}
+	record := &deploymentpb.Artifact{Plugin: name, Description: description(artifact), Data: data}
 	if artifact.HostBound {
 		record.Host = o.config.Host
 	}
 	return record, nil
+}
+
+// description is the artifact's within the bound of its record.
+func description(a *plugin.Artifact) string {
+	return text(a.Description[:min(len(a.Description), maxDescription)])
 }
 
 // fromRecord undoes toRecord. An artifact of another machine is of no use here.

@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"waypoint/api/configpb"
@@ -18,6 +19,7 @@ import (
 const (
 	callTimeout   = 2 * time.Minute  // for one call; it rides out an election and more
 	recordTimeout = 30 * time.Second // for the record of what has been done, cancelled or not
+	maxText       = 4 << 10          // bytes of an error or a stage's message
 	noopPlugin    = "noop"
 )
 
@@ -179,7 +181,7 @@ func (o *operation) skip(name string, app *config.App, why string) error {
 }
 
 func (o *operation) say(name, app string, state jobpb.StageState, message string) {
-	o.work.say(&jobpb.Stage{Name: name, App: app, State: state, Message: message})
+	o.work.say(&jobpb.Stage{Name: name, App: app, State: state, Message: text(message)})
 }
 
 func (o *operation) printf(format string, args ...any) { fmt.Fprintf(o.work, format, args...) }
@@ -236,5 +238,10 @@ func failure(err error) string {
 	if err == nil {
 		return ""
 	}
-	return err.Error()
+	return text(err.Error())
+}
+
+// text returns what can be sent of a text: valid UTF-8, at most 4 KiB.
+func text(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxText)], "?")
 }

@@ -130,4 +130,3 @@ func surplus(list []*deploymentpb.Deployment, released *deploymentpb.Deployment,
 	}
 	return victims
 }
-

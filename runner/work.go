@@ -154,7 +154,7 @@ func (w *work) end(ctx context.Context, err error) {
 	case errors.Is(cause, errStopped):
 		finish.State, finish.Error = jobpb.State_STATE_FAILED, cause.Error()
 	default:
-		finish.State, finish.Error = jobpb.State_STATE_FAILED, err.Error()
+		finish.State, finish.Error = jobpb.State_STATE_FAILED, text(err.Error())
 	}
 	w.pack(finish)
 	w.mu.Lock()
