@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -25,6 +27,16 @@ import (
 
 // patience bounds what a test waits for; only a failing test takes that long.
 const patience = 30 * time.Second
+
+// TestMain lets more tests run side by side than there are cores: they mostly
+// wait for elections.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // calm are timers for two busy cores under the race detector.
 func calm() *Tuning {

@@ -45,6 +45,12 @@ func (l *lookup) addrs(nodeID string) []string {
 			add(p.Addr)
 		}
 	}
+	if listed == "" {
+		// Whoever answers there must still prove to be that node.
+		for _, addr := range l.remembered.Seeds {
+			add(addr)
+		}
+	}
 	return out
 }
 

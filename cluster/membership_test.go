@@ -11,9 +11,12 @@ import (
 
 	"waypoint/api/commandpb"
 	"waypoint/api/runnerpb"
+	"waypoint/api/versionpb"
 	"waypoint/cluster/raftnet"
+	"waypoint/errs"
 	"waypoint/internal/ids"
 	"waypoint/internal/wait"
+	"waypoint/version"
 )
 
 // attachRunner records a runner with this node as its home.
@@ -210,5 +213,45 @@ func TestPeerIsCheckedAndKept(t *testing.T) {
 	}
 	if _, err := a.Peer(ids.New()); err == nil {
 		t.Error("a connection to a node that does not exist")
+	}
+}
+
+// speaking returns a build that speaks that range of the node protocol.
+func speaking(low, high uint32) *versionpb.Build {
+	b := version.Build()
+	b.Ranges.Node = &versionpb.Range{Min: low, Current: high}
+	return b
+}
+
+func TestNodeVersionIsRaisedOnceEveryServerCan(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, "a")
+	cfg.Build = speaking(1, 1)
+	if _, err := Bootstrap(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	a := run(t, cfg).ready()
+	b := a.join("b")
+	voters(t, []*member{a, b}, 2)
+	active := func(m *member) uint32 { return m.store.Read().Meta().NodeVersion }
+
+	b.stop()
+	b.cfg.Build = speaking(1, 2)
+	b = b.atHome().ready()
+	b.apply("one")
+	if got := active(b); got != 1 {
+		t.Errorf("version %d is active though a cannot speak it", got)
+	}
+	a.stop()
+	a.cfg.Build = speaking(1, 2)
+	a = a.atHome().ready()
+	for _, m := range []*member{a, b} {
+		wait.For(t, patience, m.cfg.Name+" to speak version 2", func() bool { return active(m) == 2 })
+	}
+
+	late := config(t, "c")
+	late.Build = speaking(1, 1)
+	if err := Join(t.Context(), late, a.joinToken(0)); !errs.Is(err, errs.Protocol) {
+		t.Errorf("join of a node that is too old: %v", err)
 	}
 }

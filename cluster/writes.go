@@ -18,7 +18,7 @@ const (
 	localLimit = time.Second
 	// Pauses between tries while there is no leader.
 	retryMin = 10 * time.Millisecond
-	retryMax = 250 * time.Millisecond
+	retryMax = 100 * time.Millisecond
 )
 
 // writes is the way of commands into the log from any node.

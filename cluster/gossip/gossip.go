@@ -63,6 +63,7 @@ type Config struct {
 // Gossip is this node's part in the gossip.
 type Gossip struct {
 	id      string
+	addr    string
 	list    *memberlist.Memberlist
 	logger  hclog.Logger
 	changed func()
@@ -89,7 +90,7 @@ func Start(cfg Config) (*Gossip, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for gossip on %s: %w", cfg.Bind, err)
 	}
-	g.list = list
+	g.list, g.addr = list, hostPort(list.LocalNode())
 	return g, nil
 }
 
@@ -101,7 +102,7 @@ func settings(cfg Config) (*memberlist.Config, error) {
 	case "local":
 		conf = memberlist.DefaultLocalConfig()
 		conf.ProbeInterval, conf.PushPullInterval = 500*time.Millisecond, 2*time.Second
-		conf.GossipInterval = 50 * time.Millisecond
+		conf.GossipInterval, conf.SuspicionMult = 50*time.Millisecond, 4
 	}
 	var err error
 	if conf.BindAddr, conf.BindPort, err = split(cfg.Bind); err != nil {
@@ -149,8 +150,9 @@ func resolved(addr string) (host string, port int, err error) {
 }
 
 // Addr returns the address that is advertised.
-func (g *Gossip) Addr() string {
-	n := g.list.LocalNode()
+func (g *Gossip) Addr() string { return g.addr }
+
+func hostPort(n *memberlist.Node) string {
 	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
 }
 
@@ -245,7 +247,7 @@ func (g *Gossip) set(n *memberlist.Node, state State) {
 		}
 	}
 	node.Id = n.Name
-	node.GossipAddr = net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
+	node.GossipAddr = hostPort(n)
 	g.mu.Lock()
 	g.nodes[n.Name] = entry{node, state}
 	g.mu.Unlock()

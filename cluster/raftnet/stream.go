@@ -3,6 +3,7 @@
 package raftnet
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -20,24 +21,52 @@ type Stream struct {
 	inbound <-chan net.Conn
 	dial    Dialer
 
-	once sync.Once
-	done chan struct{}
+	mu     sync.Mutex
+	open   map[*accepted]bool
+	closed bool
+	done   chan struct{}
+}
+
+// accepted is a connection of a peer that is closed with the stream layer:
+// Raft's transport would wait for the peer to do so.
+type accepted struct {
+	net.Conn
+	s *Stream
 }
 
 // NewStream makes the layer of the node of that id. The connections from
 // inbound are its peers'.
 func NewStream(nodeID string, inbound <-chan net.Conn, dial Dialer) *Stream {
-	return &Stream{id: nodeID, inbound: inbound, dial: dial, done: make(chan struct{})}
+	return &Stream{id: nodeID, inbound: inbound, dial: dial, open: make(map[*accepted]bool), done: make(chan struct{})}
 }
 
 // Accept implements net.Listener.
 func (s *Stream) Accept() (net.Conn, error) {
 	select {
 	case conn := <-s.inbound:
-		return conn, nil
+		return s.track(conn)
 	case <-s.done:
 		return nil, net.ErrClosed
 	}
+}
+
+func (s *Stream) track(conn net.Conn) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
+	a := &accepted{conn, s}
+	s.open[a] = true
+	return a, nil
+}
+
+// Close implements net.Conn.
+func (a *accepted) Close() error {
+	a.s.mu.Lock()
+	defer a.s.mu.Unlock()
+	delete(a.s.open, a)
+	return a.Conn.Close()
 }
 
 // Dial implements raft.StreamLayer.
@@ -45,9 +74,18 @@ func (s *Stream) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn,
 	return s.dial(string(addr), timeout)
 }
 
-// Close implements net.Listener.
+// Close implements net.Listener. It closes the accepted connections too.
 func (s *Stream) Close() error {
-	s.once.Do(func() { close(s.done) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	close(s.done)
+	for a := range s.open {
+		a.Conn.Close()
+	}
 	return nil
 }
 

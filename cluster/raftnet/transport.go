@@ -19,6 +19,7 @@ type Network interface {
 	raft.Transport
 	raft.WithPreVote
 	raft.WithClose
+	CloseStreams()
 }
 
 // Contact is what the last answer of a peer said.
@@ -170,6 +171,7 @@ func (t *Transport) Mute() { t.muted.Store(true) }
 // Close implements raft.WithClose.
 func (t *Transport) Close() error {
 	err := t.Network.Close()
+	t.Network.CloseStreams() // Close keeps the pooled connections
 	t.once.Do(func() { close(t.done) })
 	t.stopped.Wait()
 	return err

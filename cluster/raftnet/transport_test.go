@@ -3,6 +3,7 @@ package raftnet
 import (
 	"errors"
 	"io"
+	"net"
 	"testing"
 	"time"
 
@@ -37,6 +38,8 @@ func (w *wire) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.Ap
 func (w *wire) InstallSnapshot(raft.ServerID, raft.ServerAddress, *raft.InstallSnapshotRequest, *raft.InstallSnapshotResponse, io.Reader) error {
 	return nil
 }
+
+func (w *wire) CloseStreams() {}
 
 type idle struct{ raft.AppendPipeline }
 
@@ -132,4 +135,26 @@ func TestClosedTransportLetsGoOfHeartbeats(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
+}
+
+func TestClosedStreamClosesItsConnections(t *testing.T) {
+	inbound := make(chan net.Conn, 2)
+	s := NewStream("a", inbound, nil)
+	if s.Addr().String() != "a" {
+		t.Errorf("the Raft address is %v", s.Addr())
+	}
+	near, far := net.Pipe()
+	inbound <- near
+	if _, err := s.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := far.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection is still open")
+	}
+	if _, err := s.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accept: %v", err)
+	}
 }
