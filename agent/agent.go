@@ -51,8 +51,8 @@ type Info struct {
 const joinLimit = time.Minute
 
 // New opens the node that lies in cfg.DataDir, after making a new cluster or
-// joining one if cfg says so. Nothing is served before Run.
-func New(cfg Config, logger hclog.Logger) (*Agent, error) {
+// joining one if cfg says so; ctx bounds that. Nothing is served before Run.
+func New(ctx context.Context, cfg Config, logger hclog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func New(cfg Config, logger hclog.Logger) (*Agent, error) {
 		Store: store, FSM: fsm.New(store, logger.Named("fsm")),
 		BeforeLeave: a.beforeLeave,
 	}
-	if err := a.initialize(cfg, settings); err != nil {
+	if err := a.initialize(ctx, cfg, settings); err != nil {
 		return nil, err
 	}
 	var err error
@@ -83,8 +83,8 @@ func New(cfg Config, logger hclog.Logger) (*Agent, error) {
 }
 
 // initialize fills an empty data directory.
-func (a *Agent) initialize(cfg Config, settings cluster.Config) error {
-	ctx, cancel := context.WithTimeout(context.TODO(), joinLimit)
+func (a *Agent) initialize(ctx context.Context, cfg Config, settings cluster.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
 	switch {
 	case cfg.Bootstrap:

@@ -78,7 +78,7 @@ func defaultTuning() tuning {
 		connect: 2 * time.Second,
 		stagger: 250 * time.Millisecond,
 		attempt: 4 * time.Second,
-		unary:   30 * time.Second,
+		unary:   15 * time.Second,
 		longest: 5 * time.Minute,
 		refresh: time.Minute,
 	}

@@ -52,7 +52,7 @@ func TestServerIsWhoTheAuthoritySays(t *testing.T) {
 			switch {
 			case tt.want == "" && err != nil:
 				t.Fatal(err)
-			case tt.want != "" && (!errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), tt.want)):
+			case tt.want != "" && (!errs.Is(err, errs.Unauthenticated) || !strings.Contains(err.Error(), tt.want)):
 				t.Fatalf("error is %v, want one with %q", err, tt.want)
 			}
 		})

@@ -3,13 +3,18 @@ package client
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"waypoint/api/errpb"
+	"waypoint/api/policypb"
 	"waypoint/errs"
 	"waypoint/internal/backoff"
 	"waypoint/internal/ids"
@@ -69,6 +74,7 @@ type unary struct {
 	corrected bool   // the id was made anew because our clock was wrong
 	attempts  uint   // that reached a node
 	lost      string // a node that got the call and did not answer
+	refusal   error  // the newest answer of a node that could not do the call
 }
 
 // try makes one attempt. again says that the error is no definite answer.
@@ -116,6 +122,7 @@ func (u *unary) judge(ctx, attempt context.Context, l *link, err error) (error, 
 		u.c.fail(l, err.Error())
 		return err, true
 	case kind == errs.Unavailable:
+		u.refusal = err
 		u.c.fail(l, err.Error())
 		return err, true
 	case u.clockWasWrong(kind):
@@ -148,12 +155,25 @@ func (u *unary) giveUp(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return errs.New(errs.Canceled, "the call was cancelled: %w", err)
-	case u.lost != "":
+	case u.lost != "" && !readOnly(u.method):
 		return errs.New(errs.OutcomeUnknown, "%s did not answer, so the call may or may not have been done; "+
 			"read before trying again (%s)", u.lost, u.c.book.summary())
+	case u.refusal != nil:
+		return errs.New(errs.Unavailable, "%w", u.refusal)
 	default:
 		return errs.New(errs.Unavailable, "no server could do the call: %s", u.c.book.summary())
 	}
+}
+
+// readOnly says that the method changes nothing, as its policy declares.
+func readOnly(method string) bool {
+	name := protoreflect.FullName(strings.ReplaceAll(strings.TrimPrefix(method, "/"), "/", "."))
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil {
+		return false
+	}
+	p, _ := proto.GetExtension(d.Options(), policypb.E_Policy).(*policypb.Policy)
+	return p.GetReadOnly()
 }
 
 // hasDetail says that a server's own code answered, not the transport.

@@ -121,6 +121,7 @@ func (c *Client) race(ctx context.Context) (*link, error) {
 	answers := make(chan dialed, len(addrs))
 	slow := time.NewTicker(c.tuning.stagger)
 	defer slow.Stop()
+	strangers := 0
 	for next, pending := 0, 0; next < len(addrs) || pending > 0; {
 		if ctx.Err() != nil {
 			discard(answers, pending)
@@ -139,10 +140,16 @@ func (c *Client) race(ctx context.Context) (*link, error) {
 				discard(answers, pending)
 				return a.link, nil
 			}
+			if stranger := (strangerError{}); errors.As(a.err, &stranger) {
+				strangers++
+			}
 		}
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if strangers == len(addrs) {
+		return nil, errs.New(errs.Unauthenticated, "whoever answers is not a server of this cluster, or the server CA that is configured is wrong: %s", c.book.summary())
 	}
 	return nil, errs.New(errs.Unavailable, "no server answers: %s", c.book.summary())
 }

@@ -70,7 +70,21 @@ func pinned(pin []byte) rootsOf {
 	}
 }
 
+// strangerError says that whoever answered is no server of the cluster. Asking
+// again does not help, unless the address changes.
+type strangerError struct{ why error }
+
+func (e strangerError) Error() string { return e.why.Error() }
+func (e strangerError) Unwrap() error { return e.why }
+
 func verifyServer(cs tls.ConnectionState, roots rootsOf) error {
+	if err := checkServer(cs, roots); err != nil {
+		return strangerError{err}
+	}
+	return nil
+}
+
+func checkServer(cs tls.ConnectionState, roots rootsOf) error {
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("the server showed no certificate")
 	}

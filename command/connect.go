@@ -43,7 +43,7 @@ func (f *flags) talks() *connection {
 	f.String(&c.addr, "addr", "", complete.PredictAnything, "`addresses` of servers, host:port with commas between them")
 	f.String(&c.ca, "ca", "", complete.PredictFiles("*"), "the cluster's certificate authority: sha256:`fingerprint`, or @file of PEM")
 	f.String(&c.token, "token", "", complete.PredictAnything, "user `token`")
-	f.Duration(&c.timeout, "timeout", 0, "how long a call may take, like 10s; 0: 30s for a call, no limit for a stream (`duration`)")
+	f.Duration(&c.timeout, "timeout", 0, "how long a call may take, like 10s; 0: 15s for a call, no limit for a stream (`duration`)")
 	f.group = own
 	return c
 }

@@ -41,7 +41,7 @@ type Env struct {
 	// left out.
 	NewRunner func(t Target, cfg runner.Config) (Runner, error)
 	// NewNode makes a server node.
-	NewNode func(agent.Config, hclog.Logger) (Node, error)
+	NewNode func(context.Context, agent.Config, hclog.Logger) (Node, error)
 }
 
 // Conn is a connection to a cluster.

@@ -89,8 +89,8 @@ func (r liveRunner) Run(ctx context.Context) error {
 	return r.Runner.Run(ctx)
 }
 
-func newNode(cfg agent.Config, logger hclog.Logger) (Node, error) {
-	a, err := agent.New(cfg, logger)
+func newNode(ctx context.Context, cfg agent.Config, logger hclog.Logger) (Node, error) {
+	a, err := agent.New(ctx, cfg, logger)
 	if err != nil {
 		return nil, err
 	}

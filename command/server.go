@@ -56,7 +56,7 @@ func serverRunCommand() *Command {
 			if err := completeNodeConfig(env, &cfg); err != nil {
 				return err
 			}
-			node, err := env.NewNode(cfg, logger)
+			node, err := env.NewNode(ctx, cfg, logger)
 			if err != nil {
 				return err
 			}

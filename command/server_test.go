@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ import (
 // keeps the configuration that it was given.
 func (w *world) serving(info agent.Info) *agent.Config {
 	got := &agent.Config{}
-	w.NewNode = func(cfg agent.Config, _ hclog.Logger) (Node, error) {
+	w.NewNode = func(_ context.Context, cfg agent.Config, _ hclog.Logger) (Node, error) {
 		*got = cfg
 		node := &fakeNode{ready: make(chan struct{}), info: info}
 		go func() {
@@ -94,7 +95,7 @@ func TestJoinTokenComesFromFlagFileOrEnvironment(t *testing.T) {
 
 func TestNodeThatCannotStartFails(t *testing.T) {
 	w := newWorld(t)
-	w.NewNode = func(agent.Config, hclog.Logger) (Node, error) {
+	w.NewNode = func(context.Context, agent.Config, hclog.Logger) (Node, error) {
 		return nil, errs.New(errs.Conflict, "n1 holds the data of a node already; leave -bootstrap out")
 	}
 	w.fails(codeFailed, "leave -bootstrap out", "server", "run", "-bootstrap", "-data-dir=n1")
@@ -104,7 +105,7 @@ func TestNodeThatCannotStartFails(t *testing.T) {
 
 func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	w := newWorld(t)
-	w.NewNode = func(agent.Config, hclog.Logger) (Node, error) {
+	w.NewNode = func(context.Context, agent.Config, hclog.Logger) (Node, error) {
 		node := &fakeNode{ready: make(chan struct{})}
 		go func() {
 			<-node.ready

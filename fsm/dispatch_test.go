@@ -3,6 +3,7 @@ package fsm
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -79,9 +80,7 @@ func TestAPanicUndoesItsCommandAndIsTheSameRefusalEverywhere(t *testing.T) {
 		r.replaceNoop(1, func(o *op, _ *commandpb.Noop) (*commandpb.Result, error) {
 			calls++
 			o.SetNodeVersion(9)
-			var none map[string]int
-			none["x"] = i
-			return done(), nil
+			panic(fmt.Sprintf("provoked in machine %d", i))
 		})
 		refusals[i] = r.one(noopCommand())
 		again := r.one(noopCommand())
@@ -92,7 +91,7 @@ func TestAPanicUndoesItsCommandAndIsTheSameRefusalEverywhere(t *testing.T) {
 		if r.store.Read().Meta().NodeVersion != 1 {
 			t.Error("its change is there")
 		}
-		if text := r.log.String(); !strings.Contains(text, "nil map") || !strings.Contains(text, refusals[i].GetError().GetId()) {
+		if text := r.log.String(); !strings.Contains(text, "provoked") || !strings.Contains(text, refusals[i].GetError().GetId()) {
 			t.Errorf("the log does not say why: %s", text)
 		}
 	}

@@ -76,7 +76,7 @@ func (q configQueries) EffectiveConfig(ref *deploymentpb.AppRef) (vars []*config
 		}
 		vars = append(vars, v)
 	}
-	return vars, metaQueries{q.reader}.Meta().Index
+	return vars, metaQueries(q).Meta().Index
 }
 
 // ProjectVariables lists all variables of a project and of its apps.

@@ -753,19 +753,18 @@ const file_api_authpb_auth_proto_rawDesc = "" +
 	"\x0fTOKEN_KIND_USER\x10\x01\x12\x15\n" +
 	"\x11TOKEN_KIND_RUNNER\x10\x02\x12\x19\n" +
 	"\x15TOKEN_KIND_ENTRYPOINT\x10\x03\x12\x13\n" +
-	"\x0fTOKEN_KIND_JOIN\x10\x042\xfa\x02\n" +
+	"\x0fTOKEN_KIND_JOIN\x10\x042\xfe\x02\n" +
 	"\x04Auth\x12`\n" +
 	"\vCreateToken\x12!.waypoint.auth.CreateTokenRequest\x1a\".waypoint.auth.CreateTokenResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x05\x10\x02\x12\\\n" +
+	"\x02\x02\x05\x10\x02\x12^\n" +
 	"\n" +
-	"ListTokens\x12 .waypoint.auth.ListTokensRequest\x1a!.waypoint.auth.ListTokensResponse\"\t\xea\xe0\x18\x05\n" +
-	"\x01\x02\x10\x02\x12_\n" +
+	"ListTokens\x12 .waypoint.auth.ListTokensRequest\x1a!.waypoint.auth.ListTokensResponse\"\v\xea\xe0\x18\a\n" +
+	"\x01\x02\x10\x02\x18\x01\x12_\n" +
 	"\vRevokeToken\x12!.waypoint.auth.RevokeTokenRequest\x1a\".waypoint.auth.RevokeTokenResponse\"\t\xea\xe0\x18\x05\n" +
-	"\x01\x02\x10\x02\x12Q\n" +
-	"\x06WhoAmI\x12\x1c.waypoint.auth.WhoAmIRequest\x1a\x1d.waypoint.auth.WhoAmIResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02B\x15Z\x13waypoint/api/authpbb\x06proto3"
+	"\x01\x02\x10\x02\x12S\n" +
+	"\x06WhoAmI\x12\x1c.waypoint.auth.WhoAmIRequest\x1a\x1d.waypoint.auth.WhoAmIResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01B\x15Z\x13waypoint/api/authpbb\x06proto3"
 
 var (
 	file_api_authpb_auth_proto_rawDescOnce sync.Once

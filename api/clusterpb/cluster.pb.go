@@ -908,16 +908,16 @@ const file_api_clusterpb_cluster_proto_rawDesc = "" +
 	"\x13active_node_version\x18\a \x01(\rR\x11activeNodeVersion\"\x10\n" +
 	"\x0eServersRequest\"'\n" +
 	"\x0fServersResponse\x12\x14\n" +
-	"\x05addrs\x18\x01 \x03(\tR\x05addrs2\xe7\x03\n" +
-	"\aCluster\x12Y\n" +
-	"\aMembers\x12 .waypoint.cluster.MembersRequest\x1a!.waypoint.cluster.MembersResponse\"\t\xea\xe0\x18\x05\n" +
-	"\x01\x02\x10\x02\x12_\n" +
-	"\tRaftPeers\x12\".waypoint.cluster.RaftPeersRequest\x1a#.waypoint.cluster.RaftPeersResponse\"\t\xea\xe0\x18\x05\n" +
-	"\x01\x02\x10\x02\x12q\n" +
+	"\x05addrs\x18\x01 \x03(\tR\x05addrs2\xed\x03\n" +
+	"\aCluster\x12[\n" +
+	"\aMembers\x12 .waypoint.cluster.MembersRequest\x1a!.waypoint.cluster.MembersResponse\"\v\xea\xe0\x18\a\n" +
+	"\x01\x02\x10\x02\x18\x01\x12a\n" +
+	"\tRaftPeers\x12\".waypoint.cluster.RaftPeersRequest\x1a#.waypoint.cluster.RaftPeersResponse\"\v\xea\xe0\x18\a\n" +
+	"\x01\x02\x10\x02\x18\x01\x12q\n" +
 	"\x0fCreateJoinToken\x12(.waypoint.cluster.CreateJoinTokenRequest\x1a).waypoint.cluster.CreateJoinTokenResponse\"\t\xea\xe0\x18\x05\n" +
-	"\x01\x02\x10\x02\x12[\n" +
-	"\aServers\x12 .waypoint.cluster.ServersRequest\x1a!.waypoint.cluster.ServersResponse\"\v\xea\xe0\x18\a\n" +
-	"\x03\x02\x03\x04\x10\x01\x12P\n" +
+	"\x01\x02\x10\x02\x12]\n" +
+	"\aServers\x12 .waypoint.cluster.ServersRequest\x1a!.waypoint.cluster.ServersResponse\"\r\xea\xe0\x18\t\n" +
+	"\x03\x02\x03\x04\x10\x01\x18\x01\x12P\n" +
 	"\x04Join\x12\x1d.waypoint.cluster.JoinRequest\x1a\x1e.waypoint.cluster.JoinResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x01\x10\x04B\x18Z\x16waypoint/api/clusterpbb\x06proto3"
 

@@ -584,14 +584,13 @@ const file_api_configpb_config_proto_rawDesc = "" +
 	"\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vORIGIN_FILE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ORIGIN_SET\x10\x022\xa4\x01\n" +
+	"ORIGIN_SET\x10\x022\xa6\x01\n" +
 	"\x06Config\x12L\n" +
 	"\x03Set\x12\x1b.waypoint.config.SetRequest\x1a\x1c.waypoint.config.SetResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12L\n" +
-	"\x03Get\x12\x1b.waypoint.config.GetRequest\x1a\x1c.waypoint.config.GetResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02B\x17Z\x15waypoint/api/configpbb\x06proto3"
+	"\x02\x02\x03\x10\x02\x12N\n" +
+	"\x03Get\x12\x1b.waypoint.config.GetRequest\x1a\x1c.waypoint.config.GetResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01B\x17Z\x15waypoint/api/configpbb\x06proto3"
 
 var (
 	file_api_configpb_config_proto_rawDescOnce sync.Once

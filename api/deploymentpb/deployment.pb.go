@@ -2778,21 +2778,19 @@ const file_api_deploymentpb_deployment_proto_rawDesc = "" +
 	"\x17INSTANCE_STATE_ATTACHED\x10\x01\x12\x1b\n" +
 	"\x17INSTANCE_STATE_DETACHED\x10\x02\x12\x17\n" +
 	"\x13INSTANCE_STATE_LOST\x10\x03\x12\x19\n" +
-	"\x15INSTANCE_STATE_EXITED\x10\x042\xdc\f\n" +
+	"\x15INSTANCE_STATE_EXITED\x10\x042\xea\f\n" +
 	"\x11DeploymentService\x12l\n" +
 	"\vCreateBuild\x12'.waypoint.deployment.CreateBuildRequest\x1a(.waypoint.deployment.CreateBuildResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
 	"\x02\x02\x03\x10\x02\x12l\n" +
 	"\vFinishBuild\x12'.waypoint.deployment.FinishBuildRequest\x1a(.waypoint.deployment.FinishBuildResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12i\n" +
+	"\x02\x02\x03\x10\x02\x12k\n" +
 	"\n" +
-	"ListBuilds\x12&.waypoint.deployment.ListBuildsRequest\x1a'.waypoint.deployment.ListBuildsResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12l\n" +
-	"\vGetArtifact\x12'.waypoint.deployment.GetArtifactRequest\x1a(.waypoint.deployment.GetArtifactResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12{\n" +
+	"ListBuilds\x12&.waypoint.deployment.ListBuildsRequest\x1a'.waypoint.deployment.ListBuildsResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12n\n" +
+	"\vGetArtifact\x12'.waypoint.deployment.GetArtifactRequest\x1a(.waypoint.deployment.GetArtifactResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12{\n" +
 	"\x10CreateDeployment\x12,.waypoint.deployment.CreateDeploymentRequest\x1a-.waypoint.deployment.CreateDeploymentResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
 	"\x02\x02\x03\x10\x02\x12{\n" +
@@ -2801,28 +2799,23 @@ const file_api_deploymentpb_deployment_proto_rawDesc = "" +
 	"\x02\x02\x03\x10\x02\x12~\n" +
 	"\x11DestroyDeployment\x12-.waypoint.deployment.DestroyDeploymentRequest\x1a..waypoint.deployment.DestroyDeploymentResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12r\n" +
-	"\rGetDeployment\x12).waypoint.deployment.GetDeploymentRequest\x1a*.waypoint.deployment.GetDeploymentResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12x\n" +
-	"\x0fListDeployments\x12+.waypoint.deployment.ListDeploymentsRequest\x1a,.waypoint.deployment.ListDeploymentsResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12r\n" +
+	"\x02\x02\x03\x10\x02\x12t\n" +
+	"\rGetDeployment\x12).waypoint.deployment.GetDeploymentRequest\x1a*.waypoint.deployment.GetDeploymentResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12z\n" +
+	"\x0fListDeployments\x12+.waypoint.deployment.ListDeploymentsRequest\x1a,.waypoint.deployment.ListDeploymentsResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12r\n" +
 	"\rCreateRelease\x12).waypoint.deployment.CreateReleaseRequest\x1a*.waypoint.deployment.CreateReleaseResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
 	"\x02\x02\x03\x10\x02\x12r\n" +
 	"\rFinishRelease\x12).waypoint.deployment.FinishReleaseRequest\x1a*.waypoint.deployment.FinishReleaseResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12o\n" +
-	"\fListReleases\x12(.waypoint.deployment.ListReleasesRequest\x1a).waypoint.deployment.ListReleasesResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12r\n" +
-	"\rListInstances\x12).waypoint.deployment.ListInstancesRequest\x1a*.waypoint.deployment.ListInstancesResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12]\n" +
-	"\x06Status\x12\".waypoint.deployment.StatusRequest\x1a#.waypoint.deployment.StatusResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02B\x1bZ\x19waypoint/api/deploymentpbb\x06proto3"
+	"\x02\x02\x03\x10\x02\x12q\n" +
+	"\fListReleases\x12(.waypoint.deployment.ListReleasesRequest\x1a).waypoint.deployment.ListReleasesResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12t\n" +
+	"\rListInstances\x12).waypoint.deployment.ListInstancesRequest\x1a*.waypoint.deployment.ListInstancesResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12_\n" +
+	"\x06Status\x12\".waypoint.deployment.StatusRequest\x1a#.waypoint.deployment.StatusResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01B\x1bZ\x19waypoint/api/deploymentpbb\x06proto3"
 
 var (
 	file_api_deploymentpb_deployment_proto_rawDescOnce sync.Once

@@ -1341,18 +1341,16 @@ const file_api_jobpb_job_proto_rawDesc = "" +
 	"\x13STAGE_STATE_RUNNING\x10\x01\x12\x19\n" +
 	"\x15STAGE_STATE_SUCCEEDED\x10\x02\x12\x16\n" +
 	"\x12STAGE_STATE_FAILED\x10\x03\x12\x17\n" +
-	"\x13STAGE_STATE_SKIPPED\x10\x042\x8f\x03\n" +
+	"\x13STAGE_STATE_SKIPPED\x10\x042\x93\x03\n" +
 	"\n" +
 	"JobService\x12O\n" +
 	"\x06Submit\x12\x1b.waypoint.job.SubmitRequest\x1a\x1c.waypoint.job.SubmitResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12F\n" +
-	"\x03Get\x12\x18.waypoint.job.GetRequest\x1a\x19.waypoint.job.GetResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12I\n" +
-	"\x04List\x12\x19.waypoint.job.ListRequest\x1a\x1a.waypoint.job.ListResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12M\n" +
+	"\x02\x02\x03\x10\x02\x12H\n" +
+	"\x03Get\x12\x18.waypoint.job.GetRequest\x1a\x19.waypoint.job.GetResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12K\n" +
+	"\x04List\x12\x19.waypoint.job.ListRequest\x1a\x1a.waypoint.job.ListResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12M\n" +
 	"\x05Watch\x12\x1a.waypoint.job.WatchRequest\x1a\x1b.waypoint.job.WatchResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x02\x10\x020\x01\x12N\n" +
 	"\x06Cancel\x12\x1b.waypoint.job.CancelRequest\x1a\x1c.waypoint.job.CancelResponse\"\t\xea\xe0\x18\x05\n" +

@@ -146,6 +146,7 @@ type Policy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Callers       []Caller               `protobuf:"varint,1,rep,packed,name=callers,proto3,enum=waypoint.policy.Caller" json:"callers,omitempty"` // anonymous here admits everybody
 	Protocol      Protocol               `protobuf:"varint,2,opt,name=protocol,proto3,enum=waypoint.policy.Protocol" json:"protocol,omitempty"`
+	ReadOnly      bool                   `protobuf:"varint,3,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"` // changes nothing: a client that got no answer has nothing to worry about
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +195,13 @@ func (x *Policy) GetProtocol() Protocol {
 	return Protocol_PROTOCOL_UNSPECIFIED
 }
 
+func (x *Policy) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
 var file_api_policypb_policy_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -215,10 +223,11 @@ var File_api_policypb_policy_proto protoreflect.FileDescriptor
 
 const file_api_policypb_policy_proto_rawDesc = "" +
 	"\n" +
-	"\x19api/policypb/policy.proto\x12\x0fwaypoint.policy\x1a google/protobuf/descriptor.proto\"r\n" +
+	"\x19api/policypb/policy.proto\x12\x0fwaypoint.policy\x1a google/protobuf/descriptor.proto\"\x8f\x01\n" +
 	"\x06Policy\x121\n" +
 	"\acallers\x18\x01 \x03(\x0e2\x17.waypoint.policy.CallerR\acallers\x125\n" +
-	"\bprotocol\x18\x02 \x01(\x0e2\x19.waypoint.policy.ProtocolR\bprotocol*\x82\x01\n" +
+	"\bprotocol\x18\x02 \x01(\x0e2\x19.waypoint.policy.ProtocolR\bprotocol\x12\x1b\n" +
+	"\tread_only\x18\x03 \x01(\bR\breadOnly*\x82\x01\n" +
 	"\x06Caller\x12\x16\n" +
 	"\x12CALLER_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CALLER_ANONYMOUS\x10\x01\x12\x0f\n" +

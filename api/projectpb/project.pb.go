@@ -690,23 +690,20 @@ const file_api_projectpb_project_proto_rawDesc = "" +
 	"\x16ListWorkspacesResponse\x12;\n" +
 	"\n" +
 	"workspaces\x18\x01 \x03(\v2\x1b.waypoint.project.WorkspaceR\n" +
-	"workspaces2\xac\x04\n" +
+	"workspaces2\xb2\x04\n" +
 	"\x0eProjectService\x12i\n" +
 	"\fApplyProject\x12%.waypoint.project.ApplyProjectRequest\x1a&.waypoint.project.ApplyProjectResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12c\n" +
+	"\x02\x02\x03\x10\x02\x12e\n" +
 	"\n" +
-	"GetProject\x12#.waypoint.project.GetProjectRequest\x1a$.waypoint.project.GetProjectResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12i\n" +
-	"\fListProjects\x12%.waypoint.project.ListProjectsRequest\x1a&.waypoint.project.ListProjectsResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12n\n" +
+	"GetProject\x12#.waypoint.project.GetProjectRequest\x1a$.waypoint.project.GetProjectResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12k\n" +
+	"\fListProjects\x12%.waypoint.project.ListProjectsRequest\x1a&.waypoint.project.ListProjectsResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12n\n" +
 	"\x0eDestroyProject\x12'.waypoint.project.DestroyProjectRequest\x1a(.waypoint.project.DestroyProjectResponse\"\t\xea\xe0\x18\x05\n" +
-	"\x01\x02\x10\x02\x12o\n" +
-	"\x0eListWorkspaces\x12'.waypoint.project.ListWorkspacesRequest\x1a(.waypoint.project.ListWorkspacesResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02B\x18Z\x16waypoint/api/projectpbb\x06proto3"
+	"\x01\x02\x10\x02\x12q\n" +
+	"\x0eListWorkspaces\x12'.waypoint.project.ListWorkspacesRequest\x1a(.waypoint.project.ListWorkspacesResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01B\x18Z\x16waypoint/api/projectpbb\x06proto3"
 
 var (
 	file_api_projectpb_project_proto_rawDescOnce sync.Once

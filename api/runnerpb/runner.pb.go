@@ -1521,11 +1521,10 @@ const file_api_runnerpb_runner_proto_rawDesc = "" +
 	"\x0eSTATE_ATTACHED\x10\x01\x12\x12\n" +
 	"\x0eSTATE_DETACHED\x10\x02\x12\x0e\n" +
 	"\n" +
-	"STATE_LOST\x10\x032\xa7\x01\n" +
-	"\rRunnerService\x12O\n" +
-	"\x04List\x12\x1c.waypoint.runner.ListRequest\x1a\x1d.waypoint.runner.ListResponse\"\n" +
-	"\xea\xe0\x18\x06\n" +
-	"\x02\x02\x03\x10\x02\x12E\n" +
+	"STATE_LOST\x10\x032\xa9\x01\n" +
+	"\rRunnerService\x12Q\n" +
+	"\x04List\x12\x1c.waypoint.runner.ListRequest\x1a\x1d.waypoint.runner.ListResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12E\n" +
 	"\aSession\x12\x13.waypoint.runner.Up\x1a\x15.waypoint.runner.Down\"\n" +
 	"\xea\xe0\x18\x06\n" +
 	"\x02\x02\x03\x10\x02(\x010\x01B\x17Z\x15waypoint/api/runnerpbb\x06proto3"

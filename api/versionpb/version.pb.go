@@ -320,10 +320,10 @@ const file_api_versionpb_version_proto_rawDesc = "" +
 	"\x05build\x18\x01 \x01(\v2\x17.waypoint.version.BuildR\x05build\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\tR\x06nodeId2X\n" +
-	"\aVersion\x12M\n" +
-	"\x03Get\x12\x1c.waypoint.version.GetRequest\x1a\x1d.waypoint.version.GetResponse\"\t\xea\xe0\x18\x05\n" +
-	"\x01\x01\x10\x01B\x18Z\x16waypoint/api/versionpbb\x06proto3"
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId2Z\n" +
+	"\aVersion\x12O\n" +
+	"\x03Get\x12\x1c.waypoint.version.GetRequest\x1a\x1d.waypoint.version.GetResponse\"\v\xea\xe0\x18\a\n" +
+	"\x01\x01\x10\x01\x18\x01B\x18Z\x16waypoint/api/versionpbb\x06proto3"
 
 var (
 	file_api_versionpb_version_proto_rawDescOnce sync.Once

@@ -118,7 +118,6 @@ func options(cfg Config, c *chain) []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAllowed, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingWait}),
 		grpc.ReadBufferSize(0), // saves 32 KiB a connection
-		grpc.SharedWriteBuffer(true),
 		grpc.MaxRecvMsgSize(hardMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeader),

@@ -59,7 +59,7 @@ func (g *group) start(cfg agent.Config) *member {
 	cfg.Profile = "wan"
 	cfg.Addr, cfg.GossipAddr = "127.0.0.1:0", "127.0.0.1:0"
 	logger := hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Warn, Output: testWriter{g.t}})
-	a, err := agent.New(cfg, logger)
+	a, err := agent.New(g.context(time.Minute), cfg, logger)
 	if err != nil {
 		g.t.Fatalf("%s: %v", name, err)
 	}
@@ -156,28 +156,6 @@ func (g *group) context(limit time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(g.t.Context(), limit)
 	g.t.Cleanup(cancel)
 	return ctx
-}
-
-// leader returns the index of the member that leads.
-func (g *group) leader() int {
-	g.t.Helper()
-	found := -1
-	members := clusterpb.NewClusterClient(g.dial(0, g.token).Conn())
-	wait.For(g.t, time.Minute, "a leader", func() bool {
-		reply, err := members.Members(g.context(10*time.Second), &clusterpb.MembersRequest{})
-		if err != nil {
-			return false
-		}
-		for _, m := range reply.GetMembers() {
-			for i, member := range g.members {
-				if m.GetLeader() && m.GetNode().GetId() == member.Info().NodeID {
-					found = i
-				}
-			}
-		}
-		return found >= 0
-	})
-	return found
 }
 
 // restart starts the stopped i-th member again from its data directory.

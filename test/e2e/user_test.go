@@ -124,7 +124,7 @@ func TestMistakesAreRefused(t *testing.T) {
 		{"join over existing data", append([]string{"server", "run", "-join-token=" + token, "-data-dir=" + first.Data}, listen...), "data"},
 		{"malformed join token", append([]string{"server", "run", "-join-token=wpj_nonsense", "-data-dir=" + filepath.Join(c.Dir, "x")}, listen...), "join token"},
 		{"no data yet", append([]string{"server", "run", "-data-dir=" + filepath.Join(c.Dir, "y")}, listen...), "-bootstrap"},
-		{"wrong CA", []string{"status", "-addr=" + first.Addr, "-ca=" + wrongCA}, "CA"},
+		{"wrong CA", []string{"status", "-addr=" + first.Addr, "-ca=" + wrongCA}, "fingerprint"},
 		{"nobody there", []string{"status", "-addr=127.0.0.1:1", "-timeout=2s"}, "127.0.0.1:1"},
 		{"unknown job", []string{"job", "inspect", "01ARZ3NDEKTSV4RRFFQ69G5FAV"}, "01ARZ3NDEKTSV4RRFFQ69G5FAV"},
 	}
