@@ -11,6 +11,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -54,6 +55,7 @@ type Client struct {
 	moved   chan struct{}
 	dialing chan struct{} // holds a token while somebody connects
 	life    lifetime
+	met     atomic.Bool // a server of the cluster has answered once
 
 	mu      sync.Mutex
 	current *link

@@ -49,6 +49,7 @@ func (c *Client) live() (*link, error) {
 func (c *Client) adopt(l *link) error {
 	l.acquire()
 	c.book.good(l.addr)
+	c.met.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -111,7 +112,9 @@ type dialed struct {
 }
 
 // race tries the addresses in order, the next one as soon as one has failed
-// or is slow. The first that answers wins.
+// or is slow. The first that answers wins. If all that answer are servers of
+// another cluster and none of this one was ever met, the error is final: the
+// configuration is wrong, and waiting will not help.
 func (c *Client) race(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(c.life, cancel)
@@ -148,7 +151,7 @@ func (c *Client) race(ctx context.Context) (*link, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	if strangers == len(addrs) {
+	if strangers == len(addrs) && !c.met.Load() {
 		return nil, errs.New(errs.Unauthenticated, "whoever answers is not a server of this cluster, or the server CA that is configured is wrong: %s", c.book.summary())
 	}
 	return nil, errs.New(errs.Unavailable, "no server answers: %s", c.book.summary())
