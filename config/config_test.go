@@ -194,3 +194,18 @@ func TestTemplateIsAValidProject(t *testing.T) {
 		t.Errorf("project is %+v", p)
 	}
 }
+
+func TestExampleIsAValidProject(t *testing.T) {
+	p, err := LoadProject(filepath.Join("..", "examples", "hello", FileName), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body struct {
+		Command   []string `hcl:"command"`
+		Instances int      `hcl:"instances"`
+	}
+	err = p.App("web").Deploy.Use.Decode(&body, map[string]map[string]string{"artifact": {"path": "/x"}})
+	if err != nil || body.Instances != 2 {
+		t.Errorf("deploy is %+v, %v", body, err)
+	}
+}

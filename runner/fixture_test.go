@@ -33,6 +33,7 @@ import (
 	rpcrunner "waypoint/rpc/runner"
 	"waypoint/runner"
 	"waypoint/session"
+	"waypoint/state"
 )
 
 const patience = 20 * time.Second
@@ -280,4 +281,8 @@ func (b *bench) watch(i int, id string, output func(string)) watched {
 
 func (b *bench) deployments() []*deploymentpb.Deployment {
 	return b.Store.Read().Deployments(&deploymentpb.AppRef{Project: "shop"}, false, 0)
+}
+
+func stateQueued() state.JobFilter {
+	return state.JobFilter{States: []jobpb.State{jobpb.State_STATE_QUEUED}}
 }
