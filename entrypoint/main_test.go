@@ -52,7 +52,7 @@ type options struct {
 	ca      string        // instead of the servers'
 	token   string        // instead of a good one; "-": none
 	wait    time.Duration // for the first configuration; 0: patience
-	grace   time.Duration
+	grace   time.Duration // 0: 3 s
 	env     []string
 	stdin   *os.File
 	stdout  *os.File // instead of the buffer
@@ -118,10 +118,13 @@ func (o options) environ() []string {
 	if token != "-" {
 		env = append(env, EnvToken+"="+token)
 	}
-	if o.grace != 0 {
-		env = append(env, EnvGrace+"="+o.grace.String())
+	grace := o.grace
+	if grace == 0 {
+		// A shell that forks loses a signal now and then, so that what it
+		// forked has to be killed.
+		grace = 3 * time.Second
 	}
-	return append(env, envWait+"="+configWait.String())
+	return append(env, EnvGrace+"="+grace.String(), envWait+"="+configWait.String())
 }
 
 // signal sends a signal to the entrypoint.
