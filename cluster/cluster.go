@@ -24,6 +24,9 @@ import (
 const (
 	// pooled connections to each Raft peer.
 	pooled = 3
+	// inFlight messages to each follower: two with entries, as the library has it,
+	// and one that tells of a commit.
+	inFlight = 3
 	// notices is the room for Raft's notices of leadership before Run.
 	notices = 16
 )
@@ -160,7 +163,7 @@ func (c *Cluster) openRaft(look *lookup) (err error) {
 	c.open.add("Raft log", c.stores.Close)
 	stream := raftnet.NewStream(c.NodeID(), c.listener.Raft(), look.dialRaft)
 	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: stream, MaxPool: pooled, Timeout: c.tune.IO, Logger: c.logger.Named("raft-net"),
+		Stream: stream, MaxPool: pooled, MaxRPCsInFlight: inFlight, Timeout: c.tune.IO, Logger: c.logger.Named("raft-net"),
 	})
 	c.trans = raftnet.NewTransport(network, c.quiet)
 	c.open.add("Raft transport", c.trans.Close)

@@ -227,8 +227,22 @@ func (p *proposer) answer(context.Context) error {
 			res.Index = index
 			prop.done <- res
 		}
+		p.spread()
 	}
 	return nil
+}
+
+// spread tells the followers of the commit. The index is read between two looks
+// at the leadership: what a follower has committed says nothing in the term that
+// it once led.
+func (p *proposer) spread() {
+	t := p.leading()
+	if t == nil {
+		return
+	}
+	if commit := p.raft.CommitIndex(); p.leading() == t {
+		p.trans.PushCommit(t.term, commit)
+	}
 }
 
 // outcome unwraps what Raft says of an entry. This is the only place that does.

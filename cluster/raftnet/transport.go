@@ -28,7 +28,7 @@ type Contact struct {
 	LastLog uint64 // its newest log entry, committed or not
 }
 
-// Transport is Raft's transport with three changes.
+// Transport is Raft's transport with four changes.
 //
 // Heartbeats: the library handles them beside Raft's main thread, so that a
 // slow disk does not look like a dead leader; but one with a newer term, or one
@@ -38,6 +38,8 @@ type Contact struct {
 // queue up for the main thread like any message.
 //
 // Contact: it remembers when each peer last answered and how far its log was.
+//
+// Commits: followers hear of them at once (PushCommit).
 //
 // Mute: a node whose disk hangs stops sending, so that others elect a leader.
 type Transport struct {
@@ -49,8 +51,9 @@ type Transport struct {
 	once     sync.Once
 	muted    atomic.Bool
 
-	mu       sync.Mutex
-	contacts map[raft.ServerID]Contact
+	mu        sync.Mutex
+	contacts  map[raft.ServerID]Contact
+	pipelines map[raft.ServerID]*pipeline
 }
 
 // NewTransport wraps inner. quiet runs handle only if a heartbeat of that term
@@ -63,6 +66,8 @@ func NewTransport(inner Network, quiet func(term uint64, handle func()) bool) *T
 		incoming: make(chan raft.RPC),
 		done:     make(chan struct{}),
 		contacts: make(map[raft.ServerID]Contact),
+
+		pipelines: make(map[raft.ServerID]*pipeline),
 	}
 	t.stopped.Add(1)
 	go t.forward()
@@ -123,25 +128,34 @@ func (t *Transport) AppendEntries(id raft.ServerID, addr raft.ServerAddress, req
 
 // AppendEntriesPipeline implements raft.Transport.
 func (t *Transport) AppendEntriesPipeline(id raft.ServerID, addr raft.ServerAddress) (raft.AppendPipeline, error) {
-	p, err := t.Network.AppendEntriesPipeline(id, addr)
+	inner, err := t.Network.AppendEntriesPipeline(id, addr)
 	if err != nil {
 		return nil, err
 	}
-	return pipeline{p, t}, nil
+	p := newPipeline(inner, t, id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.pipelines[id] = p
+	return p, nil
 }
 
-// pipeline is a pipeline that can be muted: an idle leader's empty messages go
-// this way too, and followers take them for a sign of life.
-type pipeline struct {
-	raft.AppendPipeline
-	t *Transport
-}
-
-func (p pipeline) AppendEntries(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	if p.t.muted.Load() {
-		return nil, ErrMuted
+func (t *Transport) forget(p *pipeline) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pipelines[p.id] == p {
+		delete(t.pipelines, p.id)
 	}
-	return p.AppendPipeline.AppendEntries(req, resp)
+}
+
+// PushCommit tells the followers at once that the leader of that term, this
+// node, has committed the index. The caller must have been sure of both when it
+// read the index. It does not wait.
+func (t *Transport) PushCommit(term, index uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.pipelines {
+		p.tell(term, index)
+	}
 }
 
 // InstallSnapshot implements raft.Transport. A peer that has taken a snapshot

@@ -1,0 +1,112 @@
+package raftnet
+
+import (
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// pipeline is the way of log entries to one follower. It adds two things.
+//
+// It can be muted: an idle leader's empty messages go this way too, and
+// followers take them for a sign of life.
+//
+// It tells the follower of a commit at once. Raft does so with the next entry,
+// or after its commit timeout if there is none, and until then nobody who asked
+// that follower gets an answer. The message is the one that Raft would send: it
+// names the last entry that was sent before it on this connection, and never
+// more than that as committed, since nothing is known of what the follower has
+// behind it.
+type pipeline struct {
+	raft.AppendPipeline
+	t  *Transport
+	id raft.ServerID
+
+	pushed  chan struct{} // one slot
+	done    chan struct{}
+	stopped sync.WaitGroup
+	once    sync.Once
+
+	wantMu sync.Mutex
+	term   uint64 // in which
+	want   uint64 // is committed
+
+	mu     sync.Mutex                // held while something is sent
+	last   raft.AppendEntriesRequest // header, term, and the last entry sent
+	commit uint64                    // last told
+}
+
+func newPipeline(inner raft.AppendPipeline, t *Transport, id raft.ServerID) *pipeline {
+	p := &pipeline{AppendPipeline: inner, t: t, id: id, pushed: make(chan struct{}, 1), done: make(chan struct{})}
+	p.stopped.Go(p.push)
+	return p
+}
+
+// AppendEntries implements raft.AppendPipeline.
+func (p *pipeline) AppendEntries(req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	if p.t.muted.Load() {
+		return nil, ErrMuted
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	future, err := p.AppendPipeline.AppendEntries(req, resp)
+	if err != nil {
+		return nil, err
+	}
+	p.last = *req
+	p.last.Entries = nil
+	if n := len(req.Entries); n > 0 {
+		p.last.PrevLogEntry, p.last.PrevLogTerm = req.Entries[n-1].Index, req.Entries[n-1].Term
+	}
+	p.commit = req.LeaderCommitIndex
+	return future, nil
+}
+
+// Close implements raft.AppendPipeline.
+func (p *pipeline) Close() error {
+	p.t.forget(p)
+	err := p.AppendPipeline.Close() // first: it lets go of a send
+	p.once.Do(func() { close(p.done) })
+	p.stopped.Wait()
+	return err
+}
+
+// tell has the follower told that this leader has committed the index.
+func (p *pipeline) tell(term, commit uint64) {
+	p.wantMu.Lock()
+	p.term, p.want = term, commit
+	p.wantMu.Unlock()
+	select {
+	case p.pushed <- struct{}{}:
+	default:
+	}
+}
+
+// push sends the messages, one at a time, until the pipeline is closed.
+func (p *pipeline) push() {
+	for {
+		select {
+		case <-p.pushed:
+		case <-p.done:
+			return
+		}
+		p.send()
+	}
+}
+
+func (p *pipeline) send() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wantMu.Lock()
+	term, commit := p.term, min(p.want, p.last.PrevLogEntry)
+	p.wantMu.Unlock()
+	if p.last.Term != term || commit <= p.commit || p.t.muted.Load() {
+		return
+	}
+	req := p.last
+	req.LeaderCommitIndex = commit
+	// If this fails, the connection is broken, and Raft finds that out as well.
+	if _, err := p.AppendPipeline.AppendEntries(&req, &raft.AppendEntriesResponse{}); err == nil {
+		p.commit = commit
+	}
+}
