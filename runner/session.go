@@ -35,6 +35,7 @@ const (
 // refuses the runner for good.
 func (r *Runner) sessions(ctx context.Context) error {
 	pause := backoff.New(retryMin, retryMax)
+	var why string // of the newest end that was logged: each cause is said once
 	for generation := uint64(1); ; generation++ {
 		s := &session{runner: r, generation: generation, sent: map[workKey]*sent{}, renewals: map[uint64]time.Time{}}
 		err := s.run(ctx)
@@ -50,7 +51,10 @@ func (r *Runner) sessions(ctx context.Context) error {
 		if errors.Is(err, errMove) {
 			continue
 		}
-		r.config.Logger.Debug("runner session ended", "error", err)
+		if s.welcomed || err.Error() != why {
+			why = err.Error()
+			r.config.Logger.Warn("runner session ended, trying again", "error", err)
+		}
 		if err := pause.Wait(ctx); err != nil {
 			return nil
 		}
@@ -90,6 +94,7 @@ func (s *session) run(parent context.Context) error {
 	s.stream, s.welcomed, s.heard = stream, true, time.Now()
 	s.addr = s.runner.config.Client.Current()
 	s.runner.once.Do(func() { close(s.runner.attached) })
+	s.runner.config.Logger.Info("runner attached", "runner", s.runner.id, "node", s.addr, "generation", s.generation)
 	var receiving sync.WaitGroup
 	receiving.Go(func() { end(s.receive(parent)) })
 	err = s.send(ctx, parent)

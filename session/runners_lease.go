@@ -9,9 +9,10 @@ import (
 	"waypoint/api/runnerpb"
 )
 
-// renewTimeout bounds one question to the leader. A runner whose renewal was
-// lost asks again.
-const renewTimeout = 3 * time.Second
+const (
+	renewTimeout = 3 * time.Second        // for one question to the leader
+	renewPause   = 300 * time.Millisecond // after one that was not answered
+)
 
 // queueRenewal queues a runner's renewal for the next message to the leader, in
 // place of an older one.
@@ -28,6 +29,8 @@ func (r *Runners) queueRenewal(s *runnerSession, renew *runnerpb.Renew) {
 // renew sends the renewals that wait to the leader, those of all runners in one
 // message.
 func (r *Runners) renew(ctx context.Context) error {
+	timer := time.NewTimer(renewPause)
+	defer timer.Stop()
 	for {
 		select {
 		case <-r.toRenew:
@@ -38,11 +41,34 @@ func (r *Runners) renew(ctx context.Context) error {
 		batch := r.renewals
 		r.renewals = map[*runnerSession]*runnerpb.Renew{}
 		r.mu.Unlock()
-		r.renewBatch(ctx, batch)
+		if r.renewBatch(ctx, batch) {
+			continue
+		}
+		r.renewAgain(batch)
+		timer.Reset(renewPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
-func (r *Runners) renewBatch(ctx context.Context, batch map[*runnerSession]*runnerpb.Renew) {
+// renewAgain puts renewals back that were not answered, unless there is a newer
+// one. What they grant counts from when the runner sent them, however late.
+func (r *Runners) renewAgain(batch map[*runnerSession]*runnerpb.Renew) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for s, renew := range batch {
+		if r.renewals[s] == nil && r.byID[s.row.GetId()] == s {
+			r.renewals[s] = renew
+		}
+	}
+	signal(r.toRenew)
+}
+
+// renewBatch asks once and returns false if there is no answer.
+func (r *Runners) renewBatch(ctx context.Context, batch map[*runnerSession]*runnerpb.Renew) bool {
 	var (
 		renewals []*nodepb.Renewal
 		from     []*runnerSession
@@ -54,14 +80,14 @@ func (r *Runners) renewBatch(ctx context.Context, batch map[*runnerSession]*runn
 		}
 	}
 	if len(renewals) == 0 {
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
 	defer cancel()
 	granted, err := r.cfg.RenewLeases(ctx, renewals)
 	if err != nil || len(granted) != len(renewals) {
 		r.cfg.Logger.Debug("cannot renew leases", "count", len(renewals), "error", err)
-		return
+		return false
 	}
 	answers := map[*runnerSession]*runnerpb.Renewed{}
 	for i, renewal := range renewals {
@@ -75,6 +101,7 @@ func (r *Runners) renewBatch(ctx context.Context, batch map[*runnerSession]*runn
 	for s, answer := range answers {
 		s.out.push(&runnerpb.Down{Kind: &runnerpb.Down_Renewed{Renewed: answer}})
 	}
+	return true
 }
 
 func addAnswer(answer *runnerpb.Renewed, fence *deploymentpb.Fence, granted bool) {

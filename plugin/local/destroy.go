@@ -75,7 +75,7 @@ func (p *Platform) end(ctx context.Context, req *plugin.DestroyRequest, rec *rec
 // gone waits until all processes have ended: errs.Deadline if they have not
 // within limit.
 func (p *Platform) gone(ctx context.Context, handles []*handle, limit time.Duration) error {
-	ticker := time.NewTicker(min(p.config.Poll, 50*time.Millisecond))
+	ticker := time.NewTicker(p.config.Poll)
 	defer ticker.Stop()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()

@@ -24,7 +24,7 @@ type Config struct {
 	StateDir      string        // holds a folder per deployment; see DefaultStateDir
 	AttachTimeout time.Duration // how long instances may take to reach the cluster; 0: 30 s
 	Grace         time.Duration // between asking an instance to end and killing it; 0: 30 s
-	Poll          time.Duration // between two looks at what cannot be watched; 0: 200 ms
+	Poll          time.Duration // between two looks at what cannot be watched; 0: 50 ms
 }
 
 // Platform is the platform.
@@ -60,7 +60,7 @@ func New(config Config) *Platform {
 		config.Grace = 30 * time.Second
 	}
 	if config.Poll == 0 {
-		config.Poll = 200 * time.Millisecond
+		config.Poll = 50 * time.Millisecond
 	}
 	return &Platform{config: config, children: make(map[int]bool)}
 }
