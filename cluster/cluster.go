@@ -34,16 +34,16 @@ const (
 // Cluster is this node's part in the cluster. Its methods are those of its
 // parts, each of which owns one concern.
 type Cluster struct {
-	*node
-	*following
-	*leadership
-	*peers
-	*writes
-	*reads
-	*roster
-	*admission
-	*announcement
-	open closers
+	*node         // NodeID, Name, BootID, ClusterID, CAFingerprint, Addr, Keyring, TokenKey, GRPCListener, GRPCCredentials, PeerIdentity
+	*following    // LeaderID
+	*leadership   // WhileLeader
+	*peers        // Peer
+	*writes       // Apply, ApplyBatch
+	*reads        // Fresh, WaitIndex, ReadIndex, ConfirmTerm
+	*roster       // Members, RaftPeers, Servers
+	*admission    // CreateJoinToken, AcceptJoin
+	*announcement // Ready
+	open          closers
 }
 
 // Open opens an initialized data directory, takes up its addresses and starts

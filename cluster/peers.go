@@ -18,9 +18,10 @@ import (
 )
 
 // How the connections to peers behave. A peer that answers nothing is given up
-// after pingEvery and pingLimit; the servers' keepalive enforcement allows that.
+// after pingEvery and pingLimit; the servers' keepalive enforcement allows pings
+// that are 10 s apart.
 const (
-	pingEvery   = 10 * time.Second
+	pingEvery   = 12 * time.Second
 	pingLimit   = 5 * time.Second
 	dialLimit   = 5 * time.Second
 	redialMin   = 50 * time.Millisecond
