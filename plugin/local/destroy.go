@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,9 @@ func (p *Platform) Destroy(ctx context.Context, req *plugin.DestroyRequest) erro
 	if req.ID == "" || filepath.Base(req.ID) != req.ID {
 		return errs.New(errs.Invalid, "%q is no deployment id", req.ID)
 	}
+	if err := p.checkPlace(req.Data); err != nil {
+		return err
+	}
 	dir := p.dir(req.ID)
 	rec, err := loadRecord(dir)
 	if err != nil {
@@ -28,6 +32,29 @@ func (p *Platform) Destroy(ctx context.Context, req *plugin.DestroyRequest) erro
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return errs.New(errs.Internal, "remove the deployment's folder: %w", err)
+	}
+	return nil
+}
+
+// place is a deployment's data: where its folder is.
+type place struct {
+	StateDir string `json:"state_dir"`
+}
+
+// checkPlace refuses a deployment whose folder is not among this runner's: to
+// find nothing to stop there would mean nothing. The path itself is not used, it
+// comes from whoever recorded the deployment.
+func (p *Platform) checkPlace(data []byte) error {
+	if len(data) == 0 {
+		return nil // never finished
+	}
+	var at place
+	if err := json.Unmarshal(data, &at); err != nil {
+		return errs.New(errs.Internal, "decode the deployment's data: %w", err)
+	}
+	if at.StateDir != p.config.StateDir {
+		return errs.New(errs.Conflict, "the deployment's processes are recorded in %s, this runner's are in %s: destroy it with a runner of that user",
+			at.StateDir, p.config.StateDir)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -145,7 +146,11 @@ func (p *Platform) Deploy(ctx context.Context, req *plugin.DeployRequest) (*plug
 		}
 		return nil, err
 	}
-	return &plugin.Deployed{}, nil
+	data, err := json.Marshal(place{StateDir: p.config.StateDir})
+	if err != nil {
+		return nil, errs.New(errs.Internal, "encode the deployment's data: %w", err)
+	}
+	return &plugin.Deployed{Data: data}, nil
 }
 
 func (p *Platform) deploy(ctx context.Context, req *plugin.DeployRequest, body *Body) error {

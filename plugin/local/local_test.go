@@ -105,8 +105,14 @@ func (b *bench) destroy(id string) {
 
 func TestInstancesRunUntilTheyAreDestroyed(t *testing.T) {
 	b := newBench(t)
-	if _, err := b.platform.Deploy(context.Background(), b.request("d1", 2, nil)); err != nil {
+	made, err := b.platform.Deploy(context.Background(), b.request("d1", 2, nil))
+	if err != nil {
 		t.Fatal(err, b.output.String())
+	}
+	other := New(Config{StateDir: t.TempDir()})
+	err = other.Destroy(context.Background(), &plugin.DestroyRequest{ID: "d1", Data: made.Data, Output: &b.output})
+	if !errs.Is(err, errs.Conflict) {
+		t.Errorf("another user's runner: %v", err)
 	}
 	procs := b.record("d1").Processes
 	if len(procs) != 2 || !procs[0].alive() || !procs[1].alive() {
@@ -118,7 +124,10 @@ func TestInstancesRunUntilTheyAreDestroyed(t *testing.T) {
 	}
 	// Another runner process knows nothing but the folder.
 	b.platform = New(b.platform.config)
-	b.destroy("d1")
+	err = b.platform.Destroy(context.Background(), &plugin.DestroyRequest{ID: "d1", Data: made.Data, Output: &b.output})
+	if err != nil {
+		t.Error(err)
+	}
 	if procs[0].alive() || procs[1].alive() {
 		t.Error("an instance is left")
 	}
