@@ -298,3 +298,23 @@ func TestDiskFailureEndsTheNode(t *testing.T) {
 		t.Errorf("run ended with %v", err)
 	}
 }
+
+func TestNodeThatCannotStopEndsAnyway(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, "a")
+	cfg.Tuning.Leave = 200 * time.Millisecond
+	if _, err := Bootstrap(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	hung := make(chan struct{})
+	defer close(hung)
+	a := run(t, cfg, func(c *Cluster) {
+		c.open.add("disk", func() error { <-hung; return nil })
+	}).ready()
+	broken := errors.New("the disk did not answer")
+	a.dead.pass(broken)
+	if err := <-a.ended; !errors.Is(err, broken) || !strings.Contains(err.Error(), "not done within") {
+		t.Errorf("run ended with %v", err)
+	}
+	a.once.Do(a.server.Stop)
+}

@@ -117,6 +117,10 @@ func (r *roster) noLeader() error {
 	if voters == 0 {
 		return errs.New(errs.Unavailable, "this node has not been taken into the cluster yet; try another node or try again")
 	}
+	if need := voters/2 + 1; alive >= need {
+		return errs.New(errs.Unavailable,
+			"no leader at the moment, though %d of %d nodes answer: try again, or use -stale to read what this node has", alive, voters)
+	}
 	return errs.New(errs.Unavailable,
 		"no leader: %d of %d nodes answer, %d are needed; use -stale to read what this node has", alive, voters, voters/2+1)
 }

@@ -96,6 +96,9 @@ func Create(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, dirMode); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
+	if err := os.Chmod(path, dirMode); err != nil {
+		return nil, fmt.Errorf("keep data directory private: %w", err)
+	}
 	d, err := lock(path)
 	if err != nil {
 		return nil, err
