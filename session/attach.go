@@ -57,7 +57,7 @@ func (in *Instances) Attach(ctx context.Context, stream AttachStream, deployment
 		hello:    make(chan *entrypointpb.Hello, 1),
 		admitted: make(chan struct{}),
 	}
-	a.out = outbox{send: stream.Send, spawn: in.spawn, fail: end}
+	a.out.send, a.out.spawn, a.out.fail = stream.Send, in.spawn, end
 	a.heard.Store(time.Now().UnixNano())
 	defer end(nil)
 	if !in.spawn(func() { a.receive(ctx) }) {

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"sync"
-
 	"waypoint/api/runnerpb"
 	"waypoint/errs"
 )
@@ -11,18 +9,12 @@ import (
 // slot it may have.
 const maxRunnerOrders = 4 * maxSlots
 
-// runnerOutbox sends what others have for a runner, without making them wait. A
-// goroutine exists only while there is something to send. A runner that does
-// not take its messages loses its stream.
+// runnerOutbox holds what waits to be sent to a runner. A runner that does not
+// take its messages loses its stream.
 type runnerOutbox struct {
-	send  func(*runnerpb.Down) error
-	spawn func(func()) bool
-	fail  func(error)
-
-	mu      sync.Mutex
+	sender[runnerpb.Down]
 	queue   []*runnerpb.Down
 	ponging bool
-	sending bool
 }
 
 // push queues a message.
@@ -34,7 +26,7 @@ func (o *runnerOutbox) push(d *runnerpb.Down) {
 		return
 	}
 	o.queue = append(o.queue, d)
-	o.start()
+	o.wake(o.next)
 }
 
 // pong answers a ping; never more than one answer waits.
@@ -42,43 +34,16 @@ func (o *runnerOutbox) pong() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ponging = true
-	o.start()
-}
-
-func (o *runnerOutbox) start() {
-	if !o.sending {
-		o.sending = o.spawn(o.drain)
-	}
-}
-
-// drain sends until nothing waits. After a failure nothing is sent any more.
-func (o *runnerOutbox) drain() {
-	for {
-		d := o.next()
-		if d == nil {
-			return
-		}
-		if err := o.send(d); err != nil {
-			o.fail(err)
-			return
-		}
-	}
+	o.wake(o.next)
 }
 
 func (o *runnerOutbox) next() *runnerpb.Down {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch {
-	case len(o.queue) > 0:
-		d := o.queue[0]
-		if o.queue = o.queue[1:]; len(o.queue) == 0 {
-			o.queue = nil
-		}
-		return d
-	case o.ponging:
+	if len(o.queue) > 0 {
+		return popFirst(&o.queue)
+	}
+	if o.ponging {
 		o.ponging = false
 		return &runnerpb.Down{Kind: &runnerpb.Down_Pong{Pong: true}}
 	}
-	o.sending = false
 	return nil
 }

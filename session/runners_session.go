@@ -52,7 +52,7 @@ func newRunnerSession(in *Runners, stream RunnerStream, caller RunnerCaller, end
 		admitted: make(chan struct{}),
 		works:    map[workKey]*work{},
 	}
-	s.out = runnerOutbox{send: stream.Send, spawn: in.life.spawn, fail: end}
+	s.out.send, s.out.spawn, s.out.fail = stream.Send, in.life.spawn, end
 	s.heard.Store(time.Now().UnixNano())
 	return s
 }

@@ -11,11 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"waypoint/api/configpb"
 	"waypoint/client"
-	"waypoint/protocol"
 	"waypoint/test/harness"
 )
 
@@ -72,31 +69,36 @@ func measureWrites(ctx context.Context, c *harness.Cluster) ([]row, error) {
 	return rows, nil
 }
 
-// writeRound returns acknowledged writes per second of one round.
+// writeRound returns acknowledged writes per second of one round. Every client
+// is connected, and has written once, before the clock starts.
 func writeRound(ctx context.Context, c *harness.Cluster, clients int) (float64, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var acked atomic.Int64
-	var group sync.WaitGroup
+	var ready, group sync.WaitGroup
 	failures := make(chan error, clients)
-	deadline := time.Now().Add(roundDuration)
-	start := time.Now()
+	begin := make(chan time.Time)
+	ready.Add(clients)
 	for i := range clients {
 		group.Go(func() {
-			conn, err := dial(c, i)
+			conn, err := c.Dial(i)
+			if err == nil {
+				defer conn.Close()
+				err = writeOne(ctx, conn, i)
+			}
+			ready.Done()
+			for end := (<-begin).Add(roundDuration); err == nil && time.Now().Before(end); {
+				if err = writeOne(ctx, conn, i); err == nil {
+					acked.Add(1)
+				}
+			}
 			if err != nil {
 				failures <- err
-				return
-			}
-			defer conn.Close()
-			for time.Now().Before(deadline) {
-				if err := writeOne(ctx, conn, i); err != nil {
-					failures <- err
-					return
-				}
-				acked.Add(1)
 			}
 		})
+	}
+	ready.Wait()
+	start := time.Now()
+	for range clients {
+		begin <- start
 	}
 	group.Wait()
 	took := time.Since(start)
@@ -106,16 +108,6 @@ func writeRound(ctx context.Context, c *harness.Cluster, clients int) (float64, 
 		errs = append(errs, err)
 	}
 	return float64(acked.Load()) / took.Seconds(), errors.Join(errs...)
-}
-
-// dial connects the i-th client to its node, with the others as a way out.
-func dial(c *harness.Cluster, i int) (*client.Client, error) {
-	var addrs []string
-	for n := range c.Nodes {
-		addrs = append(addrs, c.Nodes[(i+n)%len(c.Nodes)].Addr)
-	}
-	return client.New(client.Config{Addrs: addrs, CA: c.CA, Token: c.Token,
-		Ranges: protocol.Current(), Logger: hclog.NewNullLogger()})
 }
 
 func writeOne(ctx context.Context, conn *client.Client, i int) error {

@@ -14,11 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-
 	"waypoint/api/configpb"
-	"waypoint/client"
-	"waypoint/protocol"
 	"waypoint/test/harness"
 )
 
@@ -110,12 +106,7 @@ type acked struct {
 
 func startUniqueWriter(t *testing.T, ctx context.Context, c *harness.Cluster, i int, names *acked) *harness.Writer {
 	t.Helper()
-	var addrs []string
-	for n := range c.Nodes {
-		addrs = append(addrs, c.Nodes[(i+n)%len(c.Nodes)].Addr)
-	}
-	conn, err := client.New(client.Config{Addrs: addrs, CA: c.CA, Token: c.Token,
-		Ranges: protocol.Current(), Logger: hclog.NewNullLogger()})
+	conn, err := c.Dial(i)
 	if err != nil {
 		t.Fatal(err)
 	}

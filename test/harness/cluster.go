@@ -22,6 +22,7 @@ import (
 
 	"waypoint/api/clusterpb"
 	"waypoint/api/deploymentpb"
+	"waypoint/client"
 )
 
 // Cluster is a set of node processes and what a user needs to talk to them.
@@ -97,9 +98,19 @@ func (c *Cluster) Login(ctx context.Context) error {
 	return err
 }
 
-// Env is the environment of every process: nothing is read from or written to
+// Dial returns a client of the API, without the CLI, that begins with the i-th
+// node (modulo their number) and has the others as a way out.
+func (c *Cluster) Dial(i int) (*client.Client, error) {
+	addrs := make([]string, 0, len(c.Nodes))
+	for n := range c.Nodes {
+		addrs = append(addrs, c.Nodes[(i+n)%len(c.Nodes)].Addr)
+	}
+	return client.New(client.Config{Addrs: addrs, CA: c.CA, Token: c.Token})
+}
+
+// env is the environment of every process: nothing is read from or written to
 // the home folder of whoever runs this.
-func (c *Cluster) Env() []string {
+func (c *Cluster) env() []string {
 	env := []string{
 		"HOME=" + c.Dir, "XDG_CONFIG_HOME=" + filepath.Join(c.Dir, "config"),
 		"XDG_STATE_HOME=" + filepath.Join(c.Dir, "state"), "PATH=" + c.Bin + ":" + os.Getenv("PATH"),
@@ -116,7 +127,7 @@ func (c *Cluster) Env() []string {
 // SIGKILL 2 s later.
 func (c *Cluster) Command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.Bin, "waypoint"), args...)
-	cmd.Env, cmd.Dir = c.Env(), c.Dir
+	cmd.Env, cmd.Dir = c.env(), c.Dir
 	if c.WorkDir != "" {
 		cmd.Dir = c.WorkDir
 	}
@@ -165,8 +176,8 @@ func (c *Cluster) Query(ctx context.Context, reply proto.Message, args ...string
 	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal([]byte(text), reply)
 }
 
-// Members returns what "operator members" says.
-func (c *Cluster) Members(ctx context.Context) ([]*clusterpb.Member, error) {
+// members returns what "operator members" says.
+func (c *Cluster) members(ctx context.Context) ([]*clusterpb.Member, error) {
 	var reply clusterpb.MembersResponse
 	err := c.Query(ctx, &reply, "operator", "members")
 	return reply.GetMembers(), err
@@ -174,7 +185,7 @@ func (c *Cluster) Members(ctx context.Context) ([]*clusterpb.Member, error) {
 
 // Voters returns an error unless exactly n members vote and one of them leads.
 func (c *Cluster) Voters(ctx context.Context, n int) error {
-	members, err := c.Members(ctx)
+	members, err := c.members(ctx)
 	if err != nil {
 		return err
 	}
@@ -195,7 +206,7 @@ func (c *Cluster) Voters(ctx context.Context, n int) error {
 
 // Leader returns the node that leads now.
 func (c *Cluster) Leader(ctx context.Context) (*Node, error) {
-	members, err := c.Members(ctx)
+	members, err := c.members(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (n *Node) start(ctx context.Context, args ...string) ([]string, error) {
 	args = append([]string{"server", "run", "-name=" + n.Name, "-data-dir=" + n.Data, "-addr=" + n.Addr,
 		"-gossip-addr=" + n.Gossip, "-profile=" + profile}, args...)
 	n.cmd = exec.Command(filepath.Join(n.cluster.Bin, "waypoint"), args...)
-	n.cmd.Env, n.cmd.Dir, n.cmd.Stderr = n.cluster.Env(), n.cluster.Dir, log
+	n.cmd.Env, n.cmd.Dir, n.cmd.Stderr = n.cluster.env(), n.cluster.Dir, log
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	n.lines, n.ended = make(chan string, 256), make(chan struct{})
 	stdout, err := n.cmd.StdoutPipe()
