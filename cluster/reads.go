@@ -107,9 +107,10 @@ func (r *reads) askLeader(ctx context.Context) (mark, error) {
 	if err != nil {
 		return mark{}, errs.New(errs.Unavailable, "%w", err)
 	}
-	ctx, cancel := context.WithTimeout(leads, 2*r.tune.Confirm)
+	asking, cancel := context.WithTimeout(leads, 2*r.tune.Confirm)
 	defer cancel()
-	resp, err := nodepb.NewNodeServiceClient(conn).ReadIndex(ctx, &nodepb.ReadIndexRequest{})
+	defer context.AfterFunc(ctx, cancel)()
+	resp, err := nodepb.NewNodeServiceClient(conn).ReadIndex(asking, &nodepb.ReadIndexRequest{})
 	if err != nil {
 		// Asking again does no harm, so the reason does not matter.
 		return mark{}, errs.New(errs.Unavailable, "ask the leader for a read index: %w", errs.FromStatus(err))

@@ -34,7 +34,7 @@ func (handshaked) ClientHandshake(context.Context, string, net.Conn) (net.Conn, 
 
 // Info implements credentials.TransportCredentials.
 func (handshaked) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.

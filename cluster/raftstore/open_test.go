@@ -88,7 +88,7 @@ func TestDamagedLogIsRefusedAndLeftAlone(t *testing.T) {
 				t.Errorf("the error does not name the file: %v", err)
 			}
 			after, _ := os.ReadFile(file)
-			if data != nil && len(data) > 0 && string(after) != string(data) {
+			if len(data) > 0 && string(after) != string(data) {
 				t.Error("the damaged file was changed")
 			}
 		})
