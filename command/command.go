@@ -101,7 +101,7 @@ func (a *adapter) report(err error) int {
 		fmt.Fprintf(a.env.Stderr, "Error: %v\n\n%s\nSee \"waypoint %s -h\".\n", err, a.cmd.usage(a.name), a.name)
 		return codeUsage
 	default:
-		fmt.Fprintf(a.env.Stderr, "Error: %s\n", explain(err))
+		fmt.Fprintf(a.env.Stderr, "Error: %v\n", err)
 		return codeFailed
 	}
 }

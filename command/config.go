@@ -41,7 +41,7 @@ func (c *configScope) resolve(env *Env) (*configpb.Scope, error) {
 		return nil, err
 	}
 	if c.scope.project == "" && at.app == "" && len(at.file.Apps) == 1 {
-		at.app = at.file.Apps[0].Name
+		at.app = at.file.Apps[0]
 	}
 	return &configpb.Scope{Project: at.project, App: at.app, Workspace: at.workspace}, nil
 }
@@ -142,7 +142,12 @@ func configDeleteCommand() *Command {
 
 func changeConfig(ctx context.Context, env *Env, conn *connection, request *configpb.SetRequest) error {
 	return conn.calls(ctx, env, func(ctx context.Context, cc Conn) error {
-		reply, err := configpb.NewConfigClient(cc).Set(ctx, request)
+		api := configpb.NewConfigClient(cc)
+		were, err := toDelete(ctx, api, request)
+		if err != nil {
+			return err
+		}
+		reply, err := api.Set(ctx, request)
 		if err != nil {
 			return fmt.Errorf("change %s: %w", changedNames(request), err)
 		}
@@ -156,13 +161,34 @@ func changeConfig(ctx context.Context, env *Env, conn *connection, request *conf
 				if !change.GetDelete() {
 					continue
 				}
-				if _, err := fmt.Fprintf(w, "%s is deleted for %s\n", change.GetName(), scopeWords(change.GetScope())); err != nil {
+				word := "is deleted for"
+				if !were[change.GetName()] {
+					word = "was not set for"
+				}
+				if _, err := fmt.Fprintf(w, "%s %s %s\n", change.GetName(), word, scopeWords(change.GetScope())); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	})
+}
+
+// toDelete returns which of the variables to delete there are, so that a
+// mistyped name does not look done.
+func toDelete(ctx context.Context, api configpb.ConfigClient, request *configpb.SetRequest) (map[string]bool, error) {
+	were := map[string]bool{}
+	for _, change := range request.GetChanges() {
+		if !change.GetDelete() {
+			continue
+		}
+		reply, err := api.Get(ctx, &configpb.GetRequest{Scope: change.GetScope(), Name: change.GetName(), Exact: true})
+		if err != nil {
+			return nil, fmt.Errorf("delete %s: %w", change.GetName(), err)
+		}
+		were[change.GetName()] = len(reply.GetVariables()) > 0
+	}
+	return were, nil
 }
 
 func changedNames(request *configpb.SetRequest) string {

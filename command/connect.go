@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -32,6 +33,8 @@ type connection struct {
 	timeout time.Duration
 	stale   bool
 	json    bool
+
+	tokenFrom string // where target has found the token, for people
 }
 
 // talks adds the flags that every command has that talks to a cluster.
@@ -71,6 +74,7 @@ func (f *flags) jsonFlag(p *bool) {
 // environment, then the context.
 func (c *connection) target(env *Env) (Target, error) {
 	t := Target{Addrs: splitList(c.addr), CA: c.ca, Token: c.token}
+	c.tokenFrom = "is that of -token"
 	name := c.context
 	if name == "" {
 		t.fill(Target{
@@ -80,12 +84,21 @@ func (c *connection) target(env *Env) (Target, error) {
 		})
 		name = env.Getenv("WAYPOINT_CONTEXT")
 	}
+	if c.token == "" {
+		c.tokenFrom = "is that of WAYPOINT_SERVER_TOKEN"
+	}
 	if len(t.Addrs) == 0 || t.CA == "" || t.Token == "" {
-		saved, err := savedContext(env, name)
+		saved, name, err := savedContext(env, name)
 		if err != nil {
 			return Target{}, err
 		}
+		if t.Token == "" {
+			c.tokenFrom = fmt.Sprintf("is that of context %q; \"waypoint login -token=...\" replaces it", name)
+		}
 		t.fill(saved)
+	}
+	if t.Token == "" {
+		c.tokenFrom = "is missing: give -token or set WAYPOINT_SERVER_TOKEN, or use \"waypoint login\""
 	}
 	var err error
 	if t.CA, err = readValue(env, t.CA); err != nil {
@@ -112,25 +125,26 @@ func (t *Target) fill(from Target) {
 	}
 }
 
-// savedContext is the named context, or the default one, or nothing.
-func savedContext(env *Env, name string) (Target, error) {
+// savedContext is the named context, or the default one, or nothing; and its
+// name.
+func savedContext(env *Env, name string) (Target, string, error) {
 	store, err := contexts.New(env.Getenv)
 	if err != nil {
 		if name == "" {
-			return Target{}, nil
+			return Target{}, "", nil
 		}
-		return Target{}, err
+		return Target{}, "", err
 	}
 	if name == "" {
 		if name, err = store.Default(); err != nil || name == "" {
-			return Target{}, err
+			return Target{}, "", err
 		}
 	}
 	saved, err := store.Get(name)
 	if err != nil {
-		return Target{}, err
+		return Target{}, "", err
 	}
-	return Target{Addrs: saved.Addrs, CA: saved.CA, Token: saved.Token}, nil
+	return Target{Addrs: saved.Addrs, CA: saved.CA, Token: saved.Token}, name, nil
 }
 
 // dial connects. The caller closes the connection.
@@ -139,7 +153,7 @@ func (c *connection) dial(env *Env) (Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return env.Dial(t)
+	return env.connect(t)
 }
 
 // calls runs fn with a connection and a context that carries -timeout and
@@ -152,7 +166,11 @@ func (c *connection) calls(ctx context.Context, env *Env, fn func(ctx context.Co
 	ctx, cancel := c.callContext(ctx)
 	defer cancel()
 	defer cc.Close()
-	return fn(ctx, cc)
+	err = fn(ctx, cc)
+	if errs.Is(err, errs.Unauthenticated) {
+		return fmt.Errorf("%w (the token %s)", err, c.tokenFrom)
+	}
+	return err
 }
 
 func (c *connection) callContext(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -29,6 +29,9 @@ type Env struct {
 	Host string // the stable name of this machine, as runners on it have it
 	// Signals delivers the given signals until stop is called.
 	Signals func(sigs ...os.Signal) (signals <-chan os.Signal, stop func())
+	// Patience is how long a call may take before the user is told, on a
+	// terminal, what it waits for; 0: for ever.
+	Patience time.Duration
 	// Exit ends the process at once.
 	Exit func(code int)
 
@@ -101,6 +104,7 @@ func NewEnv() (*Env, error) {
 		Dir:        dir,
 		Now:        time.Now,
 		Signals:    notify,
+		Patience:   patience,
 		Exit:       os.Exit,
 		Dial:       dial,
 		DialAsNode: dialAsNode,

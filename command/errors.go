@@ -3,9 +3,6 @@ package command
 import (
 	"errors"
 	"fmt"
-	"strings"
-
-	"waypoint/errs"
 )
 
 const (
@@ -31,21 +28,6 @@ func usagef(format string, args ...any) error {
 
 // errInterrupted is the cause of a context that an interrupt has ended.
 var errInterrupted = errors.New("interrupted")
-
-// explain is the text of an error for people, with what to do next where the
-// error's kind alone says it.
-func explain(err error) string {
-	text := err.Error()
-	switch errs.KindOf(err) {
-	case errs.Unauthenticated:
-		if !strings.Contains(text, "waypoint login") {
-			text += "; log in with \"waypoint login\", or check -token and WAYPOINT_SERVER_TOKEN"
-		}
-	case errs.OutcomeUnknown:
-		text += "; it may have been done: look before you try again"
-	}
-	return text
-}
 
 // noArgs refuses arguments.
 func noArgs(args []string) error {

@@ -227,11 +227,14 @@ func (s *execSession) readStdin(ctx context.Context) <-chan []byte {
 
 // receive writes what comes and returns the command's exit code.
 func (s *execSession) receive(stream execpb.Exec_StartClient) (code int, err error) {
-	node := s.node.Current()
+	node, opened := s.node.Current(), false
 	for {
 		message, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return 0, errs.New(errs.Unavailable, "exec: the session ended without the command's exit code")
+		}
+		if err != nil && !opened {
+			return 0, err // the server says by itself what it could not do
 		}
 		if lost(err) {
 			return 0, fmt.Errorf("exec: the session through %s is lost: %w; the command is ended there; run it again, another server will take it", orUnknown(node), err)
@@ -240,6 +243,8 @@ func (s *execSession) receive(stream execpb.Exec_StartClient) (code int, err err
 			return 0, fmt.Errorf("exec: %w", err)
 		}
 		switch kind := message.GetKind().(type) {
+		case *execpb.Output_Opened:
+			opened = true
 		case *execpb.Output_Stdout:
 			_, err = s.env.Stdout.Write(kind.Stdout)
 		case *execpb.Output_Stderr:

@@ -152,7 +152,12 @@ func TestExecSaysWhyThereIsNoSession(t *testing.T) {
 	})
 	w.fails(codeFailed, "exec: no such program: shh", "exec", "shh")
 	w.cluster.serves(func(*execpb.Open, func() (*execpb.Input, error), func(*execpb.Output) error) error {
-		return errs.New(errs.Unavailable, "the instance's node is lost")
+		return errs.New(errs.Unavailable, "exec: no instance of web v3 is attached now")
+	})
+	w.fails(codeFailed, "Error: exec: no instance of web v3 is attached now\n", "exec", "sh")
+	w.cluster.serves(func(_ *execpb.Open, _ func() (*execpb.Input, error), send func(*execpb.Output) error) error {
+		return errors.Join(send(&execpb.Output{Kind: &execpb.Output_Opened{Opened: &execpb.Opened{}}}),
+			errs.New(errs.Unavailable, "the instance's node is lost"))
 	})
 	w.fails(codeFailed, "exec: the session through 10.0.0.1:9701 is lost: the instance's node is lost", "exec", "sh")
 	w.cluster.serves(func(*execpb.Open, func() (*execpb.Input, error), func(*execpb.Output) error) error { return nil })

@@ -44,7 +44,7 @@ The project and its apps are then registered with the cluster, if one is known.`
 }
 
 // projectFile reads the project file, and writes one first if there is none.
-func projectFile(env *Env, name string) (*config.Project, error) {
+func projectFile(env *Env, name string) (*config.Outline, error) {
 	path, err := config.FindProject(env.Dir)
 	switch {
 	case errs.Is(err, errs.NotFound):
@@ -55,19 +55,40 @@ func projectFile(env *Env, name string) (*config.Project, error) {
 	case err != nil:
 		return nil, err
 	}
-	vars, err := (&scope{}).values(env, path)
-	if err != nil {
-		return nil, err
-	}
-	file, err := config.LoadProject(path, vars, "")
+	file, err := config.LoadOutline(path)
 	if err != nil {
 		return nil, err
 	}
 	if name != "" && file.Name != name {
 		return nil, usagef("%s is of project %s, not %s: leave -name out, or change the file", path, file.Name, name)
 	}
-	fmt.Fprintf(env.Stdout, "%s is good: project %s with %s.\n", path, file.Name, strings.Join(file.Names(), ", "))
+	missing, err := checkAll(env, file)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(env.Stdout, "%s is good: project %s with %s.\n", path, file.Name, strings.Join(file.Apps, ", "))
+	for _, name := range missing {
+		fmt.Fprintf(env.Stdout, "Variable %s has no default: give operations a value with -var %s=..., a -var-file or %s%s.\n", name, name, config.EnvPrefix, name)
+	}
 	return file, nil
+}
+
+// checkAll evaluates the file and returns the variables that have no value yet.
+// The text that stands in for them is as good as any: what takes variables of
+// other kinds is decoded by plugins, later.
+func checkAll(env *Env, file *config.Outline) (missing []string, err error) {
+	vars, err := (&scope{}).values(env, file.Path)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range file.Required {
+		if _, ok := vars[name]; !ok {
+			vars[name] = name
+			missing = append(missing, name)
+		}
+	}
+	_, err = config.LoadProject(file.Path, vars, "")
+	return missing, err
 }
 
 func writeTemplate(env *Env, name string) (string, error) {
@@ -98,13 +119,13 @@ func projectName(folder string) string {
 	return name
 }
 
-func register(ctx context.Context, env *Env, conn *connection, file *config.Project) error {
+func register(ctx context.Context, env *Env, conn *connection, file *config.Outline) error {
 	if _, err := conn.target(env); errs.Is(err, errs.Invalid) {
 		_, err := fmt.Fprintln(env.Stdout, "No cluster is known, so the project is not registered: \"waypoint login\", then \"waypoint init\" again, or just \"waypoint up\".")
 		return err
 	}
 	return conn.calls(ctx, env, func(ctx context.Context, cc Conn) error {
-		reply, err := projectpb.NewProjectServiceClient(cc).ApplyProject(ctx, &projectpb.ApplyProjectRequest{Name: file.Name, Apps: file.Names()})
+		reply, err := projectpb.NewProjectServiceClient(cc).ApplyProject(ctx, &projectpb.ApplyProjectRequest{Name: file.Name, Apps: file.Apps})
 		if err != nil {
 			return fmt.Errorf("register project %s: %w", file.Name, err)
 		}

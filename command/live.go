@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"waypoint/agent"
 	"waypoint/client"
@@ -58,8 +59,9 @@ func (n nodeConn) Invoke(ctx context.Context, method string, args, reply any, op
 	ctx = metadata.AppendToOutgoingContext(ctx,
 		protocol.HeaderRanges, protocol.EncodeRanges(protocol.Current()),
 		protocol.HeaderRequestID, ids.New())
-	err := errs.FromStatus(n.ClientConn.Invoke(ctx, method, args, reply, opts...))
-	if errs.Is(err, errs.Unavailable) {
+	err := n.ClientConn.Invoke(ctx, method, args, reply, opts...)
+	answered := len(status.Convert(err).Details()) > 0 // only a node adds any
+	if err = errs.FromStatus(err); !answered && errs.Is(err, errs.Unavailable) {
 		return errs.New(errs.Unavailable, "the node at %s does not answer; start it, then try again: %w", n.addr, err)
 	}
 	return err

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,56 +24,61 @@ func loginCommand() *Command {
 	f.String(&addr, "addr", "", complete.PredictAnything, "`addresses` of servers, host:port with commas between them; name several, so that one may fail")
 	f.String(&ca, "ca", "", complete.PredictFiles("*"), "the cluster's certificate authority: sha256:`fingerprint`, or @file of PEM")
 	f.String(&token, "token", "", complete.PredictAnything, "user `token`; @file reads it from a file. Without this flag it is asked for on a terminal, and read from standard input elsewhere")
-	f.String(&name, "context", defaultContext, predictContexts(), "`name` of the context to make or replace")
+	f.String(&name, "context", "", predictContexts(), "`name` of the context to make or replace; default: \"default\", or without -addr and -ca the selected one")
 	return &Command{
 		Synopsis: "Log in to a cluster and remember it as a context",
 		Help: `The first node of a cluster prints the values for this command at its start. The token is tried, then kept with the addresses in a file that only you may read, and the context becomes the default.
 
-The other servers that the cluster names are remembered too, so log in again after you have added nodes.`,
-		Examples: `waypoint login -addr=10.0.0.1:9701,10.0.0.2:9701 -ca=sha256:4f6c...
+The other servers that the cluster names are remembered too. After you have added nodes, "waypoint login" alone logs in to the selected context again and remembers them; with -token it gives the context another token.`,
+		Examples: `waypoint login
+			waypoint login -addr=10.0.0.1:9701,10.0.0.2:9701 -ca=sha256:4f6c...
 			waypoint login -addr=10.0.0.1:9701 -ca=sha256:4f6c... -context=staging <token.txt`,
 		Flags: f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
 			if err := noArgs(args); err != nil {
 				return err
 			}
-			t, err := loginTarget(env, addr, ca, token)
+			t, again, err := loginTarget(env, addr, ca, token, name)
 			if err != nil {
 				return err
+			}
+			if name == "" {
+				name = cmp.Or(again, defaultContext)
 			}
 			return login(ctx, env, t, name)
 		},
 	}
 }
 
-func loginTarget(env *Env, addr, ca, token string) (Target, error) {
-	t := Target{Addrs: splitList(addr)}
+// loginTarget is whom to log in to. Who names neither addresses nor authority
+// means those of a context, whose name it returns.
+func loginTarget(env *Env, addr, ca, token, name string) (t Target, again string, err error) {
+	t = Target{Addrs: splitList(addr), CA: ca, Token: token}
+	t.fill(Target{
+		Addrs: splitList(env.Getenv("WAYPOINT_SERVER_ADDR")),
+		CA:    env.Getenv("WAYPOINT_SERVER_CA"),
+		Token: env.Getenv("WAYPOINT_SERVER_TOKEN"),
+	})
+	if len(t.Addrs) == 0 && t.CA == "" {
+		var saved Target
+		if saved, again, err = savedContext(env, name); err != nil && !errs.Is(err, errs.NotFound) {
+			return t, "", err
+		}
+		t.fill(saved)
+	}
 	if len(t.Addrs) == 0 {
-		t.Addrs = splitList(env.Getenv("WAYPOINT_SERVER_ADDR"))
+		return t, "", usagef("-addr is missing: the addresses of one or more servers")
 	}
-	if ca == "" {
-		ca = env.Getenv("WAYPOINT_SERVER_CA")
+	if t.CA == "" {
+		return t, "", usagef("-ca is missing: the first node prints it at its start")
 	}
-	if token == "" {
-		token = env.Getenv("WAYPOINT_SERVER_TOKEN")
+	if t.CA, err = readValue(env, t.CA); err != nil {
+		return t, "", err
 	}
-	if len(t.Addrs) == 0 {
-		return Target{}, usagef("-addr is missing: the addresses of one or more servers")
-	}
-	if ca == "" {
-		return Target{}, usagef("-ca is missing: the first node prints it at its start")
-	}
-	var err error
-	if t.CA, err = readValue(env, ca); err != nil {
-		return Target{}, err
-	}
-	if t.Token, err = readValue(env, token); err != nil {
-		return Target{}, err
-	}
-	if t.Token == "" {
+	if t.Token, err = readValue(env, t.Token); err == nil && t.Token == "" {
 		t.Token, err = askToken(env)
 	}
-	return t, err
+	return t, again, err
 }
 
 // askToken gets the token without showing it.
@@ -107,7 +113,7 @@ func login(ctx context.Context, env *Env, t Target, name string) error {
 	if err := contexts.CheckName(name); err != nil {
 		return usagef("%v", err)
 	}
-	cc, err := env.Dial(t)
+	cc, err := env.connect(t)
 	if err != nil {
 		return err
 	}

@@ -62,8 +62,34 @@ func TestLoginGetsTheTokenWithoutShowingIt(t *testing.T) {
 	}
 	w.Stdin, w.terminal.of = strings.NewReader("\n"), nil
 	w.fails(codeUsage, "the token is missing", "login", "-addr=a:9701", "-ca=sha256:aa")
-	w.fails(codeUsage, "-addr is missing", "login")
 	w.fails(codeUsage, "-ca is missing", "login", "-addr=a:9701")
+	w.fails(codeUsage, "-addr is missing", "login", "-context=none")
+}
+
+func TestLoginAloneRefreshesTheSelectedContext(t *testing.T) {
+	w, _ := stranger(t)
+	w.fails(codeUsage, "-addr is missing", "login")
+	w.run("context", "create", "prod", "-addr=a:1", "-ca=sha256:aa", "-token=t1")
+	w.run("context", "create", "test", "-addr=x:1", "-ca=sha256:ff", "-token=t2")
+	w.prints("Logged in as user admin. Context \"prod\" is selected: a:1, b:9701, c:9701\n", "login")
+	w.prints("Logged in as user admin. Context \"test\" is selected: x:1, b:9701, c:9701\n", "login", "-context=test", "-token=t3")
+	w.run("token", "list")
+	want := Target{Addrs: []string{"x:1", "b:9701", "c:9701"}, CA: "sha256:ff", Token: "t3"}
+	if got := w.targets[len(w.targets)-1]; !reflect.DeepEqual(got, want) {
+		t.Errorf("the next command talks to %+v, want %+v", got, want)
+	}
+}
+
+func TestARefusedTokenIsToldWithItsOrigin(t *testing.T) {
+	w, _ := stranger(t)
+	w.cluster.refuse("waypoint.auth.Auth/ListTokens", errs.Unauthenticated, "the token is revoked")
+	w.run("context", "create", "prod", "-addr=a:1", "-ca=sha256:aa", "-token=t1")
+	w.fails(codeFailed, `list tokens: the token is revoked (the token is that of context "prod"; "waypoint login -token=..." replaces it)`, "token", "list")
+	w.fails(codeFailed, "(the token is that of -token)", "token", "list", "-token=t2")
+	w.Environ = append(w.Environ, "WAYPOINT_SERVER_TOKEN=t3")
+	w.fails(codeFailed, "(the token is that of WAYPOINT_SERVER_TOKEN)", "token", "list")
+	w.Environ = []string{"WAYPOINT_SERVER_ADDR=a:1", "WAYPOINT_SERVER_CA=sha256:aa"}
+	w.fails(codeFailed, "(the token is missing: ", "token", "list")
 }
 
 func TestRefusedLoginMakesNoContext(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"waypoint/api/jobpb"
 	"waypoint/api/projectpb"
 	"waypoint/command/output"
+	"waypoint/config"
 	"waypoint/errs"
 	"waypoint/internal/ids"
 	"waypoint/runner"
@@ -85,6 +86,16 @@ func (o *operation) check() error {
 	return nil
 }
 
+// checkFile evaluates the project file as the job will, so that a mistake in it
+// is told at once and not by a job. A file on another host cannot be looked at.
+func checkFile(at *place, spec *jobpb.Spec) error {
+	if at.file == nil || spec.GetFolder() != at.file.Dir {
+		return nil
+	}
+	_, err := config.LoadProject(at.file.Path, spec.GetVariables(), spec.GetWorkspace())
+	return err
+}
+
 // needsFolder refuses a job that has no project file to work by.
 func needsFolder(spec *jobpb.Spec) error {
 	if spec.GetFolder() == "" {
@@ -101,7 +112,7 @@ func (o *operation) submit(ctx context.Context, env *Env, cc Conn, at *place, sp
 	defer stopEarly()
 
 	if at.file != nil {
-		request := &projectpb.ApplyProjectRequest{Name: at.project, Apps: at.file.Names()}
+		request := &projectpb.ApplyProjectRequest{Name: at.project, Apps: at.file.Apps}
 		if _, err := projectpb.NewProjectServiceClient(cc).ApplyProject(early, request); err != nil {
 			return interruptedOr(early, fmt.Errorf("register project %s: %w", at.project, err))
 		}

@@ -111,7 +111,7 @@ func projectApplyCommand() *Command {
 				if err != nil {
 					return err
 				}
-				request.Name, request.Apps = at.project, append(at.file.Names(), apps...)
+				request.Name, request.Apps = at.project, append(at.file.Apps, apps...)
 			}
 			return conn.calls(ctx, env, func(ctx context.Context, cc Conn) error {
 				reply, err := projectpb.NewProjectServiceClient(cc).ApplyProject(ctx, request)

@@ -8,6 +8,7 @@ import (
 
 	"waypoint/api/deploymentpb"
 	"waypoint/command/output"
+	"waypoint/errs"
 )
 
 const (
@@ -215,7 +216,7 @@ func deploymentID(ctx context.Context, api deploymentpb.DeploymentServiceClient,
 		}
 	}
 	if found == "" {
-		return "", usagef("there is no deployment %s of %s; \"waypoint deployment list -all\" shows those there are", text, appPath(ref))
+		return "", errs.New(errs.NotFound, "there is no deployment %s of %s; \"waypoint deployment list -all\" shows those there are", text, appPath(ref))
 	}
 	return found, nil
 }

@@ -100,14 +100,15 @@ ID                          OPERATION  APP       WORKSPACE  STATE      CREATED  
 		{"status", deployments + "Status", &deploymentpb.StatusResponse{Apps: []*deploymentpb.AppStatus{{
 			App: web(), Deployment: &deploymentpb.Deployment{Sequence: 3, Status: deploymentpb.Status_STATUS_SUCCEEDED, CreatedAt: ago(time.Minute)},
 			Build: &deploymentpb.Build{}, Released: &deploymentpb.Deployment{Sequence: 2}, Release: &deploymentpb.Release{Url: "http://x"},
-			Instances: []*deploymentpb.Instance{{State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED}, {State: deploymentpb.InstanceState_INSTANCE_STATE_LOST}},
-			Summary:   "1 of 2 instances attached",
+			Instances: []*deploymentpb.Instance{{State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED}, {State: deploymentpb.InstanceState_INSTANCE_STATE_LOST},
+				{DeploymentId: idB, State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED}},
+			Summary: "1 of 2 instances attached",
 		}, {
 			App: &deploymentpb.AppRef{Project: "shop", App: "worker", Workspace: "default"}, Summary: "nothing deployed",
 		}}}, `
-   APP          WORKSPACE  DEPLOYMENT  RELEASED  INSTANCES  CHANGED  STATUS
-!  shop/web     default    v3          v2        1          1m ago   1 of 2 instances attached
-   shop/worker  default    -           -         0          -        nothing deployed
+   APP          WORKSPACE  DEPLOYMENT  RELEASED  INSTANCES   CHANGED  STATUS
+!  shop/web     default    v3          v2        1 +1 older  1m ago   1 of 2 instances attached
+   shop/worker  default    -           -         0           -        nothing deployed
 
 shop/web: http://x
 `, &deploymentpb.StatusResponse{}, "Nothing has been done yet"},
@@ -249,5 +250,5 @@ func TestDeploymentIsNamedByVersionOrID(t *testing.T) {
 			t.Errorf("%s is taken for %s, want %s", text, got, want)
 		}
 	}
-	w.fails(codeUsage, "no deployment v9 of shop", "instance", "list", "-deployment=v9")
+	w.fails(codeFailed, "no deployment v9 of shop", "instance", "list", "-deployment=v9")
 }

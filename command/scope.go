@@ -27,7 +27,7 @@ type place struct {
 	project   string
 	app       string
 	workspace string
-	file      *config.Project // nil if the project was named and its file is not here
+	file      *config.Outline // nil if the project was named and its file is not here
 }
 
 func (f *flags) scope(appUsage, workspaceUsage string) *scope {
@@ -54,8 +54,8 @@ func (s *scope) target(env *Env) (*place, error) {
 	if at.workspace == "" {
 		at.workspace = config.DefaultWorkspace
 	}
-	if at.app != "" && at.file != nil && at.file.App(at.app) == nil {
-		return nil, usagef("project %s has no app %q; it has %s", at.project, at.app, strings.Join(at.file.Names(), ", "))
+	if at.app != "" && at.file != nil && !at.file.Has(at.app) {
+		return nil, usagef("project %s has no app %q; it has %s", at.project, at.app, strings.Join(at.file.Apps, ", "))
 	}
 	return at, nil
 }
@@ -73,7 +73,8 @@ func (s *scope) filter(env *Env) (*deploymentpb.AppRef, error) {
 	}
 }
 
-// find reads the project file, unless the project is named.
+// find reads the project file, unless the project is named. The file is not
+// evaluated: only operations need values for its variables.
 func (s *scope) find(env *Env) (*place, error) {
 	from, named := env.Dir, false
 	switch {
@@ -82,14 +83,14 @@ func (s *scope) find(env *Env) (*place, error) {
 	case s.project != "":
 		named = true
 	}
-	file, err := s.load(env, from)
+	file, err := outline(from)
 	if named {
 		if err != nil || file.Name != s.project {
 			file = nil
 		}
 		return &place{project: s.project, app: s.app, workspace: s.workspace, file: file}, nil
 	}
-	if errs.Is(err, errs.NotFound) {
+	if errs.Is(err, errs.NotFound) && s.project == "" {
 		return nil, errs.New(errs.NotFound, "%w; or name the project with -p", err)
 	}
 	if err != nil {
@@ -98,18 +99,19 @@ func (s *scope) find(env *Env) (*place, error) {
 	return &place{project: file.Name, app: s.app, workspace: s.workspace, file: file}, nil
 }
 
-func (s *scope) load(env *Env, from string) (*config.Project, error) {
+// outline reads the project file at a path, or in a folder or above it.
+func outline(from string) (*config.Outline, error) {
+	info, err := os.Stat(from)
+	if err != nil {
+		return nil, errs.New(errs.NotFound, "find the project: %w", err)
+	}
 	path := from
-	if info, err := os.Stat(from); err != nil || info.IsDir() {
+	if info.IsDir() {
 		if path, err = config.FindProject(from); err != nil {
 			return nil, err
 		}
 	}
-	vars, err := s.values(env, path)
-	if err != nil {
-		return nil, err
-	}
-	return config.LoadProject(path, vars, s.workspace)
+	return config.LoadOutline(path)
 }
 
 // values are the values of the project file's variables.
@@ -136,8 +138,8 @@ func (p *place) oneApp() (*deploymentpb.AppRef, error) {
 		return nil, usagef("name the app with -app")
 	}
 	if len(p.file.Apps) != 1 {
-		return nil, usagef("project %s has several apps: name one of %s with -app", p.project, strings.Join(p.file.Names(), ", "))
+		return nil, usagef("project %s has several apps: name one of %s with -app", p.project, strings.Join(p.file.Apps, ", "))
 	}
-	ref.App = p.file.Apps[0].Name
+	ref.App = p.file.Apps[0]
 	return ref, nil
 }

@@ -40,12 +40,6 @@ func showStatus(w io.Writer, env *Env, apps []*deploymentpb.AppStatus) error {
 		if a.GetDeployment() == nil {
 			mark = " "
 		}
-		attached := 0
-		for _, i := range a.GetInstances() {
-			if i.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED {
-				attached++
-			}
-		}
 		deployment := versionWord(a.GetDeployment().GetSequence())
 		if d := a.GetDeployment(); d != nil && d.GetStatus() != deploymentpb.Status_STATUS_SUCCEEDED {
 			deployment += " " + statusWord(d.GetStatus())
@@ -55,7 +49,7 @@ func showStatus(w io.Writer, env *Env, apps []*deploymentpb.AppStatus) error {
 			changed = a.GetBuild().GetCreatedAt()
 		}
 		table.Row(mark, appPath(a.GetApp()), a.GetApp().GetWorkspace(), deployment, released(a),
-			fmt.Sprint(attached), output.Ago(env.Now(), changed), a.GetSummary())
+			attachedWords(a), output.Ago(env.Now(), changed), a.GetSummary())
 	}
 	if table.Len() == 0 {
 		_, err := fmt.Fprintln(w, "Nothing has been done yet; \"waypoint up\" builds, deploys and releases.")
@@ -72,6 +66,25 @@ func showStatus(w io.Writer, env *Env, apps []*deploymentpb.AppStatus) error {
 		}
 	}
 	return nil
+}
+
+// attachedWords counts the attached instances: those of the deployment that is
+// shown, and, if there are any, those of older ones.
+func attachedWords(a *deploymentpb.AppStatus) string {
+	current, older := 0, 0
+	for _, i := range a.GetInstances() {
+		switch {
+		case i.GetState() != deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED:
+		case i.GetDeploymentId() == a.GetDeployment().GetId():
+			current++
+		default:
+			older++
+		}
+	}
+	if older > 0 {
+		return fmt.Sprintf("%d +%d older", current, older)
+	}
+	return fmt.Sprint(current)
 }
 
 // released is the version that users are led to, "" if it is not there any more.

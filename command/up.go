@@ -33,6 +33,9 @@ func (o *operation) does(op jobpb.Operation, more func(ctx context.Context, cc C
 		if err := needsFolder(spec); err != nil {
 			return err
 		}
+		if err := checkFile(at, spec); err != nil {
+			return err
+		}
 		return o.conn.calls(ctx, env, func(ctx context.Context, cc Conn) error {
 			if err := more(ctx, cc, at, spec); err != nil {
 				return err

@@ -10,6 +10,7 @@ import (
 	"waypoint/api/authpb"
 	"waypoint/api/clusterpb"
 	"waypoint/api/configpb"
+	"waypoint/api/deploymentpb"
 	"waypoint/api/jobpb"
 	"waypoint/api/projectpb"
 	"waypoint/api/versionpb"
@@ -72,6 +73,7 @@ func TestConfigScopes(t *testing.T) {
 func TestConfigChangesAreConditionalOnAVersion(t *testing.T) {
 	w := newWorld(t)
 	w.cluster.answer(configSet, &configpb.SetResponse{})
+	w.cluster.answer("waypoint.config.Config/Get", &configpb.GetResponse{Variables: []*configpb.Variable{{Name: "A"}}})
 	for _, verb := range []string{"set", "delete"} {
 		name := map[string]string{"set": "A=1", "delete": "A"}[verb]
 		for _, version := range []uint64{0, 3} {
@@ -84,6 +86,8 @@ func TestConfigChangesAreConditionalOnAVersion(t *testing.T) {
 		}
 	}
 	w.prints("A is deleted for all projects\n", "config", "delete", "-global", "A")
+	w.cluster.answer("waypoint.config.Config/Get", &configpb.GetResponse{})
+	w.prints("A was not set for all projects\n", "config", "delete", "-global", "A")
 	w.cluster.refuse(configSet, errs.Conflict, "A is at version 4, not 3")
 	w.fails(codeFailed, "change A: A is at version 4, not 3", "config", "set", "-global", "-if-version=3", "A=1")
 }
@@ -199,8 +203,19 @@ func TestVersionAnswersWithoutAServer(t *testing.T) {
 	}
 }
 
-func TestErrorsSayWhatToDoNext(t *testing.T) {
+func TestOnlyOperationsNeedValuesOfVariables(t *testing.T) {
 	w := newWorld(t)
-	w.cluster.refuse(projects+"ListProjects", errs.Unauthenticated, "the token is revoked")
-	w.fails(codeFailed, `list projects: the token is revoked; log in with "waypoint login"`, "project", "list")
+	w.file("waypoint.hcl", "project = \"shop\"\nvariable \"tag\" {}\napp \"web\" {\n  config {\n    env = { TAG = var.tag }\n  }\n}\n")
+	w.cluster.answer(deployments+"Status", &deploymentpb.StatusResponse{})
+	w.prints("Nothing has been done yet; \"waypoint up\" builds, deploys and releases.\n", "status")
+	w.cluster.answer("waypoint.config.Config/Get", &configpb.GetResponse{})
+	w.prints("No variable is set for shop/web; \"waypoint config set NAME=VALUE\" sets one.\n", "config", "get")
+	w.fails(codeFailed, `waypoint.hcl:2,16: Variable without a value`, "up")
+	w.cluster.answer(projects+"ApplyProject", &projectpb.ApplyProjectResponse{Project: &projectpb.Project{Name: "shop", Apps: []*projectpb.App{{Name: "web"}}}})
+	path := w.Dir + "/waypoint.hcl"
+	w.prints(path+" is good: project shop with web.\n"+
+		"Variable tag has no default: give operations a value with -var tag=..., a -var-file or WAYPOINT_VAR_tag.\n"+
+		"Project shop is registered with app web. Next: waypoint up\n", "init")
+	w.file("waypoint.hcl", "project = \"shop\"\nvariable \"tag\" {}\napp \"web\" {\n  config {\n    env = { TAG = var.tags }\n  }\n}\n")
+	w.fails(codeFailed, "waypoint.hcl:5,22: Unsupported attribute", "init")
 }

@@ -76,12 +76,8 @@ func (l *loader) load(src []byte, vars map[string]string) (*Project, hcl.Diagnos
 		return nil, diags
 	}
 	values, diags := variableValues(root.Variables, vars)
-	var name string
-	diags = append(diags, require(root.Project, "project", nil, &name)...)
-	if diags.HasErrors() {
-		return nil, diags
-	}
-	if diags = checkName(name, "project", root.Project.Range()); diags.HasErrors() {
+	name, d := root.name()
+	if diags = append(diags, d...); diags.HasErrors() {
 		return nil, diags
 	}
 	eval := &hcl.EvalContext{
@@ -101,8 +97,7 @@ func (l *loader) load(src []byte, vars map[string]string) (*Project, hcl.Diagnos
 			continue
 		}
 		if project.App(app.Name) != nil {
-			diags = append(diags, fault(header.Body.MissingItemRange(), "Duplicate app",
-				"An app named "+quote(app.Name)+" is already in this file."))
+			diags = append(diags, duplicateApp(header))
 		}
 		project.Apps = append(project.Apps, app)
 	}

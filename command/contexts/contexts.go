@@ -67,7 +67,7 @@ func (s *Store) Get(name string) (*Context, error) {
 	}
 	raw, err := os.ReadFile(s.Path(name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errs.New(errs.NotFound, "there is no context %q; waypoint context list shows those that exist", name)
+		return nil, errs.New(errs.NotFound, "there is no context %q; \"waypoint context list\" shows those that exist", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read context %q: %w", name, err)

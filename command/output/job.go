@@ -131,7 +131,11 @@ func (j *Job) stage(stage *jobpb.Stage, width int) {
 	default:
 		title = j.style.Bad("! " + title)
 	}
-	text := fmt.Sprintf("%s  %7s  %s", title, took, oneLine(stage.GetMessage()))
+	message := oneLine(stage.GetMessage())
+	if stage.GetState() == jobpb.StageState_STAGE_STATE_FAILED {
+		message = "-" // it is the job's error, which is told by itself
+	}
+	text := fmt.Sprintf("%s  %7s  %s", title, took, message)
 	j.line(strings.TrimRight(strings.TrimSuffix(text, "-"), " "))
 }
 

@@ -33,6 +33,17 @@ func TestOnATerminalALineMovesBelowTheOutput(t *testing.T) {
 	}
 }
 
+func TestAFailureIsLeftToTheErrorOfTheJob(t *testing.T) {
+	var b bytes.Buffer
+	j := NewJob(&b, Style{}, false, func() time.Time { return now })
+	j.Update(&jobpb.Job{State: jobpb.State_STATE_FAILED, EndedAt: timestamppb.New(now), Error: "build web: no rule", Stages: []*jobpb.Stage{
+		{Name: "build", App: "web", State: jobpb.StageState_STAGE_STATE_FAILED, Message: "no rule"}}})
+	j.Close()
+	if want := "\n! build web\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
 func TestWithoutATerminalNothingMoves(t *testing.T) {
 	var b bytes.Buffer
 	j := NewJob(&b, Style{}, false, func() time.Time { return now })

@@ -143,7 +143,7 @@ func Ago(now time.Time, t *timestamppb.Timestamp) string {
 	d := now.Sub(t.AsTime())
 	switch {
 	case d < -time.Second:
-		return "in " + coarse(-d)
+		return "in " + coarse((-d).Round(time.Second))
 	case d < time.Second:
 		return "just now"
 	default:
