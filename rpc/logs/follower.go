@@ -78,15 +78,24 @@ func (f *follower) update(ctx context.Context, group *task.Group, tx *state.Tx, 
 		}
 	}
 	there := make(map[string]bool, len(rows))
+	var opened []*source
 	for _, row := range rows {
 		there[row.GetId()] = true
 		if s := f.sources[row.GetId()]; s != nil {
 			s.set(row)
 			continue
 		}
-		if err := f.start(ctx, group, row, first); err != nil {
+		s, err := f.open(ctx, row, first)
+		if err != nil {
 			return err
 		}
+		if s != nil {
+			opened = append(opened, s)
+		}
+	}
+	// All are open before the first is read: lines wait for those of the others.
+	for _, s := range opened {
+		group.Go("", func(ctx context.Context) error { return f.read(ctx, s) })
 	}
 	for id, s := range f.sources {
 		if !there[id] {
@@ -96,8 +105,9 @@ func (f *follower) update(ctx context.Context, group *task.Group, tx *state.Tx, 
 	return nil
 }
 
-// start begins to read an instance.
-func (f *follower) start(ctx context.Context, group *task.Group, row *deploymentpb.Instance, first bool) error {
+// open makes the source of an instance and says that its lines will come. It
+// returns nil if there are too many.
+func (f *follower) open(ctx context.Context, row *deploymentpb.Instance, first bool) (*source, error) {
 	f.mu.Lock()
 	full := f.running >= maxSources
 	if !full {
@@ -106,28 +116,27 @@ func (f *follower) start(ctx context.Context, group *task.Group, row *deployment
 	f.mu.Unlock()
 	if full {
 		f.sources[row.GetId()] = nil // said once
-		return emit(ctx, f.events, event{notice: fmt.Sprintf("instance %s is left out: one reader follows at most %d instances", row.GetId(), maxSources)})
+		return nil, emit(ctx, f.events, event{notice: fmt.Sprintf("instance %s is left out: one reader follows at most %d instances", row.GetId(), maxSources)})
 	}
 	s := newSource(f.cfg, row, f.req, first, f.events)
 	f.sources[row.GetId()] = s
-	if err := emit(ctx, f.events, event{open: row.GetId()}); err != nil {
-		return err
+	return s, emit(ctx, f.events, event{open: row.GetId()})
+}
+
+// read reads a source to its end.
+func (f *follower) read(ctx context.Context, s *source) error {
+	err := s.run(ctx)
+	if err == nil {
+		err = emit(ctx, f.events, event{done: s.id})
 	}
-	group.Go("", func(ctx context.Context) error {
-		err := s.run(ctx)
-		if err == nil {
-			err = emit(ctx, f.events, event{done: s.id})
-		}
-		f.mu.Lock()
-		f.running--
-		f.mu.Unlock()
-		select {
-		case f.poke <- struct{}{}:
-		default:
-		}
-		return err
-	})
-	return nil
+	f.mu.Lock()
+	f.running--
+	f.mu.Unlock()
+	select {
+	case f.poke <- struct{}{}:
+	default:
+	}
+	return err
 }
 
 // over tells whether all has been read and no instance can join.

@@ -98,6 +98,7 @@ var admitted = map[string]string{
 // TestEveryMethodAdmitsWhomItShould calls every method that the server offers
 // with every kind of credentials.
 func TestEveryMethodAdmitsWhomItShould(t *testing.T) {
+	t.Parallel()
 	g := startGroup(t, 1)
 	callers := g.everyCaller()
 	seen := 0

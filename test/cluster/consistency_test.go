@@ -18,6 +18,7 @@ import (
 // in turn while others read it through single nodes: nobody may read less
 // than what was acknowledged before the read began, or go backwards.
 func TestReadsFollowWrites(t *testing.T) {
+	t.Parallel()
 	g := startGroup(t, 3)
 	ctx := g.context(2 * time.Minute)
 	scope := &configpb.Scope{Project: "count"}
@@ -74,6 +75,7 @@ func TestReadsFollowWrites(t *testing.T) {
 // TestWithoutQuorum stops two nodes of three: writes and current reads fail in
 // words, stale reads go on.
 func TestWithoutQuorum(t *testing.T) {
+	t.Parallel()
 	g := startGroup(t, 3)
 	ctx := g.context(2 * time.Minute)
 	last := g.dial(2, g.token)
@@ -99,6 +101,7 @@ func TestWithoutQuorum(t *testing.T) {
 // TestMemberReturns stops each member in turn and starts it again from its
 // data directory: what was written meanwhile is there.
 func TestMemberReturns(t *testing.T) {
+	t.Parallel()
 	g := startGroup(t, 3)
 	ctx := g.context(3 * time.Minute)
 	for round := range 3 {
