@@ -6,7 +6,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -71,9 +70,6 @@ func New(ctx context.Context, cfg Config, logger hclog.Logger) (*Agent, error) {
 	}
 	var err error
 	if a.cluster, err = cluster.Open(settings); err != nil {
-		if errs.Is(err, errs.NotFound) {
-			return nil, fmt.Errorf("%w: start with -bootstrap to make a new cluster here, or with -join-token to join one", err)
-		}
 		return nil, err
 	}
 	if err := a.assemble(store); err != nil {
@@ -82,20 +78,26 @@ func New(ctx context.Context, cfg Config, logger hclog.Logger) (*Agent, error) {
 	return a, nil
 }
 
-// initialize fills an empty data directory.
+// initialize fills an empty data directory. That is done once, and shows a user
+// token once, so what would stop the node right after it is found out before.
 func (a *Agent) initialize(ctx context.Context, cfg Config, settings cluster.Config) error {
+	if cfg.Bootstrap || cfg.JoinToken != "" {
+		if err := cfg.checkFirstStart(ctx); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
 	switch {
 	case cfg.Bootstrap:
 		made, err := cluster.Bootstrap(ctx, settings)
 		if err != nil {
-			return fmt.Errorf("make a new cluster: %w", err)
+			return err
 		}
 		a.userToken = made.UserToken
 	case cfg.JoinToken != "":
 		if err := cluster.Join(ctx, settings, cfg.JoinToken); err != nil {
-			return fmt.Errorf("join the cluster: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -1,10 +1,15 @@
 package agent
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
+
+	"waypoint/errs"
 )
 
 // The defaults of a node's first start. Later starts repeat what the data
@@ -57,4 +62,24 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(mistakes...)
+}
+
+// checkFirstStart tells whether the node could listen. A data directory that
+// holds something is not looked at: what is wrong with that is told later.
+func (c Config) checkFirstStart(ctx context.Context) error {
+	if entries, err := os.ReadDir(c.DataDir); err == nil && len(entries) > 0 {
+		return nil
+	}
+	for _, a := range []struct{ flag, value string }{
+		{"-addr", cmp.Or(c.Addr, DefaultAddr)}, {"-gossip-addr", cmp.Or(c.GossipAddr, DefaultGossipAddr)},
+	} {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.value)
+		if err != nil {
+			return errs.New(errs.Unavailable, "cannot use %s=%s, so nothing was made: %w", a.flag, a.value, err)
+		}
+		if err := listener.Close(); err != nil {
+			return errs.New(errs.Unavailable, "try %s=%s: %w", a.flag, a.value, err)
+		}
+	}
+	return nil
 }

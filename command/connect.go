@@ -45,7 +45,7 @@ func (f *flags) talks() *connection {
 	f.String(&c.context, "context", "", predictContexts(), "use the context of this `name` and no WAYPOINT_SERVER_ variables")
 	f.String(&c.addr, "addr", "", complete.PredictAnything, "`addresses` of servers, host:port with commas between them")
 	f.String(&c.ca, "ca", "", complete.PredictFiles("*"), "the cluster's certificate authority: sha256:`fingerprint`, or @file of PEM")
-	f.String(&c.token, "token", "", complete.PredictAnything, "user `token`")
+	f.String(&c.token, "token", "", complete.PredictAnything, "user `token`; @file reads it from a file")
 	f.Duration(&c.timeout, "timeout", 0, "how long a call may take, like 10s; 0: 15s for a call, no limit for a stream (`duration`)")
 	f.group = own
 	return c
@@ -102,6 +102,9 @@ func (c *connection) target(env *Env) (Target, error) {
 	}
 	var err error
 	if t.CA, err = readValue(env, t.CA); err != nil {
+		return Target{}, err
+	}
+	if t.Token, err = readValue(env, t.Token); err != nil {
 		return Target{}, err
 	}
 	switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/posener/complete"
@@ -146,14 +147,14 @@ which is shown this once and kept nowhere:
 
   waypoint login -addr=%s -ca=%s -token=%s
 
-Then add nodes. This prints a token for one of them, to start it with:
+Then add nodes. Each needs a token of its own, and a name, if not its host's:
 
   waypoint server join-token
   waypoint server run -join-token=TOKEN -data-dir=FOLDER -name=NAME
 
-Keep a copy of %s/root.keyring in a safe place:
-a backup of the cluster can be read with it only.
-`, info.Addr, info.CAFingerprint, info.UserToken, cfg.DataDir)
+Back up %s in a safe place:
+everything secret in the cluster is sealed with it.
+`, info.Addr, info.CAFingerprint, info.UserToken, filepath.Join(cfg.DataDir, "root.keyring"))
 }
 
 func serverJoinTokenCommand() *Command {

@@ -53,13 +53,13 @@ which is shown this once and kept nowhere:
 
   waypoint login -addr=10.0.0.1:9701 -ca=sha256:aa -token=wp1_secret
 
-Then add nodes. This prints a token for one of them, to start it with:
+Then add nodes. Each needs a token of its own, and a name, if not its host's:
 
   waypoint server join-token
   waypoint server run -join-token=TOKEN -data-dir=FOLDER -name=NAME
 
-Keep a copy of `+data+`/root.keyring in a safe place:
-a backup of the cluster can be read with it only.
+Back up `+data+`/root.keyring in a safe place:
+everything secret in the cluster is sealed with it.
 
 Press Ctrl-C to stop this node.
 `, "server", "run", "-bootstrap", "-data-dir=n1", "-name=n1", "-addr=10.0.0.1:9701", "-profile=wan")
