@@ -112,7 +112,32 @@ func appStatus(tx *state.Tx, ref *deploymentpb.AppRef) *deploymentpb.AppStatus {
 		}
 	}
 	summarize(status)
+	if id := status.GetDeployment().GetId(); id != "" && !status.GetHealthy() {
+		status.Summary += endedWords(tx.Instances(ref, id, true))
+	}
 	return status
+}
+
+// endedWords tells of instances that have ended, and how the newest did.
+func endedWords(instances []*deploymentpb.Instance) string {
+	ended := 0
+	var newest *deploymentpb.Instance
+	for _, instance := range instances {
+		if instance.GetState() != deploymentpb.InstanceState_INSTANCE_STATE_EXITED {
+			continue
+		}
+		ended++
+		if instance.GetId() > newest.GetId() {
+			newest = instance
+		}
+	}
+	switch ended {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(", 1 ended with exit code %d", newest.GetExitCode())
+	}
+	return fmt.Sprintf(", %d ended, the newest with exit code %d", ended, newest.GetExitCode())
 }
 
 // summarize fills in the words and the verdict.

@@ -21,6 +21,14 @@ func (n *node) check(step, summary string, healthy bool) *deploymentpb.AppStatus
 	return got[0]
 }
 
+// exit ends an instance.
+func (n *node) exit(id string, code int32) {
+	n.t.Helper()
+	n.Do(&commandpb.Command_InstanceUpdate{InstanceUpdate: &commandpb.InstanceUpdate{
+		Id: id, NodeId: n.NodeID, NodeBoot: n.BootID, Generation: 1, State: deploymentpb.InstanceState_INSTANCE_STATE_EXITED, ExitCode: code,
+	}})
+}
+
 func TestStatusFollowsADeployment(t *testing.T) {
 	n := start(t)
 	n.check("new", "nothing deployed yet", false)
@@ -45,6 +53,10 @@ func TestStatusFollowsADeployment(t *testing.T) {
 	n.check("one away", "1 of 2 instances attached, 1 detached", false)
 	n.Lead(&commandpb.Command_NodeLost{NodeLost: &commandpb.NodeLost{NodeId: n.NodeID, BootId: n.BootID}})
 	n.check("node lost", "0 of 2 instances attached, 1 detached, 1 lost with its node", false)
+	n.exit(n.attach(d), 3)
+	n.check("one ended", "0 of 2 instances attached, 1 detached, 1 lost with its node, 1 ended with exit code 3", false)
+	n.exit(n.attach(d), 127)
+	n.check("two ended", "0 of 2 instances attached, 1 detached, 1 lost with its node, 2 ended, the newest with exit code 127", false)
 	if _, err := n.client.DestroyDeployment(t.Context(), &deploymentpb.DestroyDeploymentRequest{Id: d.GetId()}); err != nil {
 		t.Fatal(err)
 	}
