@@ -170,7 +170,7 @@ func (c *connection) calls(ctx context.Context, env *Env, fn func(ctx context.Co
 	defer cancel()
 	defer cc.Close()
 	err = fn(ctx, cc)
-	if errs.Is(err, errs.Unauthenticated) {
+	if errs.Is(err, errs.Unauthenticated) && cc.Current() != "" { // else it is the server that was not accepted
 		return fmt.Errorf("%w (the token %s)", err, c.tokenFrom)
 	}
 	return err

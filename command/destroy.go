@@ -44,7 +44,11 @@ A deployment that lives on another machine is destroyed by a runner there. ` + "
 					return err
 				}
 				if len(victims) == 0 {
-					_, err := fmt.Fprintf(env.Stdout, "Nothing of %s is deployed in workspace %s.\n", appPath(at.ref()), at.workspace)
+					to := env.Stdout
+					if o.conn.json {
+						to = env.Stderr
+					}
+					_, err := fmt.Fprintf(to, "Nothing of %s is deployed in workspace %s.\n", appPath(at.ref()), at.workspace)
 					return err
 				}
 				if err := approve.ask(env, destroyQuestion(at, victims)); err != nil {

@@ -34,6 +34,9 @@ The project and its apps are then registered with the cluster, if one is known.`
 			if err := noArgs(args); err != nil {
 				return err
 			}
+			if name != "" && !config.ValidName(name) {
+				return usagef("-name=%s: a name %s", name, config.NameRule)
+			}
 			file, err := projectFile(env, name)
 			if err != nil {
 				return err
@@ -113,7 +116,9 @@ func writeTemplate(env *Env, name string) (string, error) {
 // projectName makes a folder's name one that a project can have.
 func projectName(folder string) string {
 	name := regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(folder), "-")
-	if name = strings.Trim(name, "-"); name == "" {
+	name = strings.TrimLeft(name, "-")
+	name = strings.TrimRight(name[:min(len(name), 64)], "-")
+	if name == "" {
 		return "app"
 	}
 	return name

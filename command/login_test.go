@@ -92,6 +92,19 @@ func TestARefusedTokenIsToldWithItsOrigin(t *testing.T) {
 	w.fails(codeFailed, "(the token is missing: ", "token", "list")
 }
 
+func TestANewProjectFileHasAGoodName(t *testing.T) {
+	w, _ := stranger(t)
+	w.fails(codeUsage, "-name=Bad Name: a name must begin", "init", "-name=Bad Name")
+	if _, err := os.Stat(filepath.Join(w.Dir, "waypoint.hcl")); !os.IsNotExist(err) {
+		t.Errorf("a file was written: %v", err)
+	}
+	for folder, want := range map[string]string{"My App!": "my-app", "--": "app", "-" + strings.Repeat("x", 80): strings.Repeat("x", 64)} {
+		if got := projectName(folder); got != want {
+			t.Errorf("folder %q gives %q, want %q", folder, got, want)
+		}
+	}
+}
+
 func TestRefusedLoginMakesNoContext(t *testing.T) {
 	w, dir := stranger(t)
 	w.cluster.refuse("waypoint.auth.Auth/WhoAmI", errs.Unauthenticated, "the token has expired")

@@ -35,7 +35,9 @@ func logsCommand() *Command {
 	conn := f.writes()
 	return &Command{
 		Synopsis: "Show what the instances of an app write",
-		Help:     `Lines of all instances are merged by time. The prefix is the end of the instance's id; "*" in it marks what the entrypoint itself has to say. Lines that are lost are told as a gap with its size, on standard error. If the server fails, the command goes on through another, without showing a line twice.`,
+		Help: `Lines of all instances are merged by time. The prefix is the end of the instance's id; "*" in it marks what the entrypoint itself has to say. Lines that are lost are told as a gap with its size, on standard error. If the server fails, the command goes on through another, without showing a line twice.
+
+With -json each line is one message of the stream; the text of a line ("data") is in base64, as it may hold any bytes.`,
 		Examples: `waypoint logs -f
 			waypoint logs -app=web -deployment=v3 -n=100`,
 		Flags: f,

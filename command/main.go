@@ -34,7 +34,23 @@ func Main(ctx context.Context, env *Env, args []string) int {
 		fmt.Fprintf(env.Stderr, "Error: %v\n", err)
 		return codeFailed
 	}
+	if code == codeDone {
+		completionDone(c, env)
+	}
 	return code
+}
+
+// completionDone says what the library does in silence.
+func completionDone(c *cli.CLI, env *Env) {
+	if len(c.Args) == 0 {
+		return
+	}
+	switch strings.TrimLeft(c.Args[0], "-") {
+	case c.AutocompleteInstall:
+		fmt.Fprintln(env.Stdout, "Completion is installed; new shells have it.")
+	case c.AutocompleteUninstall:
+		fmt.Fprintln(env.Stdout, "Completion is removed; new shells do not have it.")
+	}
 }
 
 // misuse answers what mitchellh/cli would answer with exit codes of its own:

@@ -28,6 +28,9 @@ func (n *newToken) request() (*authpb.CreateTokenRequest, error) {
 	if !ok {
 		return nil, usagef("-kind=%s: make a token for a user or a runner", n.kind)
 	}
+	if n.subject == "" {
+		return nil, usagef("-subject is missing: the name of the user or the runner that the token is for")
+	}
 	if n.lifetime < 0 {
 		return nil, usagef("-lifetime=%s: a token cannot end before it begins", n.lifetime)
 	}

@@ -246,14 +246,20 @@ func require(expr hcl.Expression, name string, eval *hcl.EvalContext, target any
 	return gohcl.DecodeExpression(expr, eval, target)
 }
 
+// ValidName tells whether the cluster takes the name for a project or an app.
+func ValidName(name string) bool {
+	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, notNameRune) && !strings.ContainsAny(name[:1], "_.-")
+}
+
+// NameRule is what a name must be like, for messages.
+const NameRule = `must begin with a letter or digit and have at most 64 letters, digits, "_", "." and "-"`
+
 // checkName applies the cluster's rule for names, so that a fault has a place.
 func checkName(name, what string, at hcl.Range) hcl.Diagnostics {
-	if name != "" && len(name) <= 64 && !strings.ContainsFunc(name, notNameRune) && !strings.ContainsAny(name[:1], "_.-") {
+	if ValidName(name) {
 		return nil
 	}
-	return hcl.Diagnostics{fault(at, "Invalid name",
-		"The name "+quote(name)+" of this "+what+" must begin with a letter or digit and have at most 64 letters, digits, "+
-			"\"_\", \".\" and \"-\".")}
+	return hcl.Diagnostics{fault(at, "Invalid name", "The name "+quote(name)+" of this "+what+" "+NameRule+".")}
 }
 
 func notNameRune(r rune) bool {
