@@ -176,6 +176,9 @@ func withoutDeployment(build *deploymentpb.Build) string {
 func instanceWords(status *deploymentpb.AppStatus) string {
 	wanted := status.GetDeployment().GetInstances()
 	if !status.GetDeployment().GetEntrypoint() {
+		if wanted == 0 {
+			return "deployed without the entrypoint: the platform counts no instances"
+		}
 		verb := "runs it"
 		if wanted != 1 {
 			verb = "runs them"

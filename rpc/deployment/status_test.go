@@ -69,6 +69,8 @@ func TestStatusWithoutEntrypointIsThePlatforms(t *testing.T) {
 	n := start(t)
 	n.deployed(false, 1)
 	n.check("one", "1 instance, no entrypoint: the platform runs it", true)
+	n.deployed(false, 0)
+	n.check("none", "deployed without the entrypoint: the platform counts no instances", true)
 	n.deployed(false, 3)
 	n.check("three", "3 instances, no entrypoint: the platform runs them", true)
 }
