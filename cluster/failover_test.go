@@ -318,3 +318,37 @@ func TestNodeThatCannotStopEndsAnyway(t *testing.T) {
 	}
 	a.once.Do(a.server.Stop)
 }
+
+func TestNodeThatTookASnapshotStartsAgain(t *testing.T) {
+	t.Parallel()
+	all := threeWith(t, func(cfg *Config) { cfg.Tuning.TrailingLogs = 1 })
+	lead, rest := leader(t, all)
+	away := rest[0]
+	if err := away.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		lead.apply(fmt.Sprint("p", i))
+	}
+	if err := lead.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	back := away.again().ready()
+	if snaps, err := back.stores.Snapshots.List(); err != nil || len(snaps) == 0 {
+		t.Fatalf("the node took no snapshot; the test shows nothing: %v", err)
+	}
+	lead.apply("behind the snapshot")
+	if err := back.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := back.stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := back.again().ready()
+	if err := again.Fresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !again.sees("p0") || !again.sees("behind the snapshot") {
+		t.Error("the node that came back lacks changes")
+	}
+}

@@ -180,8 +180,27 @@ func (m *member) join(name string) *member {
 // three returns a cluster of three voters.
 func three(t *testing.T) []*member {
 	t.Helper()
-	a := first(t, "a")
-	all := []*member{a, a.join("b"), a.join("c")}
+	return threeWith(t, func(*Config) {})
+}
+
+// threeWith returns one whose nodes are configured by set as well.
+func threeWith(t *testing.T, set func(*Config)) []*member {
+	t.Helper()
+	var all []*member
+	for _, name := range []string{"a", "b", "c"} {
+		cfg := config(t, name)
+		set(&cfg)
+		var err error
+		if len(all) == 0 {
+			_, err = Bootstrap(t.Context(), cfg)
+		} else {
+			err = Join(t.Context(), cfg, all[0].joinToken(0))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, run(t, cfg).ready())
+	}
 	voters(t, all, 3)
 	return all
 }

@@ -43,7 +43,16 @@ func (l *Log) LastIndex() (uint64, error) { return l.inner.LastIndex() }
 // GetLog implements raft.LogStore.
 func (l *Log) GetLog(index uint64, entry *raft.Log) error { return l.inner.GetLog(index, entry) }
 
-var _ raft.LogStore = (*Log)(nil)
+// IsMonotonic implements raft.MonotonicLogStore: Raft then empties the log when
+// it takes a snapshot that is ahead of it. Bolt could keep the old entries, but
+// they would leave a hole, and one behind the last common entry may be of
+// another history.
+func (l *Log) IsMonotonic() bool { return true }
+
+var (
+	_ raft.LogStore          = (*Log)(nil)
+	_ raft.MonotonicLogStore = (*Log)(nil)
+)
 
 // Commands tells commands from Raft's own entries in a log.
 type Commands struct {

@@ -69,8 +69,10 @@ func (s *Stores) wrap(dir string, guard *Guard, logger hclog.Logger) (err error)
 		return err
 	}
 	s.Commands = NewCommands(s.Log)
-	s.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, retained, logger)
-	return err
+	if s.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, retained, logger); err != nil {
+		return err
+	}
+	return whole(s.bolt, s.Snapshots)
 }
 
 func openBolt(path string) (*raftboltdb.BoltStore, error) {
@@ -79,7 +81,7 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 			return nil, err
 		}
 	}
-	bolt, err := raftboltdb.New(raftboltdb.Options{
+	return raftboltdb.New(raftboltdb.Options{
 		Path: path,
 		BoltOptions: &bbolt.Options{
 			Timeout:        lockWait,
@@ -87,13 +89,6 @@ func openBolt(path string) (*raftboltdb.BoltStore, error) {
 			FreelistType:   bbolt.FreelistMapType,
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	if err := scan(bolt); err != nil {
-		return nil, errors.Join(err, bolt.Close())
-	}
-	return bolt, nil
 }
 
 // check walks an existing file without writing to it. Bolt panics, and a file
@@ -136,29 +131,6 @@ func walk(tx *bbolt.Tx) error {
 			return nil
 		})
 	})
-}
-
-// scan reads the whole log once: a hole or an entry that cannot be decoded is
-// found before this node takes part in the cluster, not in the middle of it.
-func scan(logs raft.LogStore) error {
-	first, err := logs.FirstIndex()
-	if err != nil {
-		return err
-	}
-	last, err := logs.LastIndex()
-	if err != nil {
-		return err
-	}
-	for i := first; i <= last && i > 0; i++ {
-		var entry raft.Log
-		if err := logs.GetLog(i, &entry); err != nil {
-			return fmt.Errorf("the file is damaged: entry %d of %d to %d: %w", i, first, last, err)
-		}
-		if entry.Index != i {
-			return fmt.Errorf("the file is damaged: entry %d says it is %d", i, entry.Index)
-		}
-	}
-	return nil
 }
 
 // Close closes the files.
