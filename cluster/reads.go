@@ -149,11 +149,9 @@ func (r *reads) committed() (mark, error) {
 		return mark{}, errs.New(errs.Internal, "find the newest command: %w", err)
 	}
 	// If the log holds no command any more, the state is that of the snapshot.
+	// What is applied is a command too, and committed.
 	epoch, applied := r.store.Index()
-	if index == 0 {
-		index = applied
-	}
-	return mark{epoch, index}, nil
+	return mark{epoch, max(index, applied)}, nil
 }
 
 // quorum asks the voters for their term, and returns nil when more than half,
