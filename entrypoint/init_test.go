@@ -153,6 +153,36 @@ func TestTheProcessGroupIsNotLeftBehind(t *testing.T) {
 	}
 }
 
+// A process that is just forking may lose a signal: it is sent again.
+func TestWhatTheChildLeavesBehindIsAskedToEndMoreThanOnce(t *testing.T) {
+	p := start(t, options{grace: time.Hour}, "sh", "-c", `
+		sh -c 'trap "trap - TERM" TERM; echo deaf $$.; while :; do sleep 60 & wait $!; done' &
+		while ! grep -q SigCgt:.*4... /proc/$!/status; do :; done
+		exit 3`)
+	if got := p.code(); got != 3 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+// A zombie stays in its process group until its parent waits for it, which may
+// have left the group and never do so.
+func TestWhatCannotBeEndedDoesNotHoldUpTheExitStatus(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pid")
+	p := start(t, options{grace: 100 * time.Millisecond}, "sh", "-c", `
+		(sleep 600 & exec setsid sh -c 'echo $$ >`+path+`; exec sleep 600') &
+		while [ ! -s `+path+` ]; do sleep 0.01; done
+		exit 3`)
+	if got := p.code(); got != 3 {
+		t.Errorf("exit status %d", got)
+	}
+	pid, err := os.ReadFile(path)
+	check(t, err)
+	parent, err := strconv.Atoi(strings.TrimSpace(string(pid)))
+	check(t, err)
+	check(t, syscall.Kill(parent, syscall.SIGKILL))
+	p.complains("going on without it")
+}
+
 func TestOrphansAreReaped(t *testing.T) {
 	p := start(t, options{}, "sh", "-c", `
 		i=0; while [ $i -lt 50 ]; do (sh -c 'exit 4' &) ; i=$((i+1)); done

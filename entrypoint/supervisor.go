@@ -30,6 +30,8 @@ const (
 	codeNotStarted = 126
 	hurry          = 2 * time.Second        // grace after a second signal
 	groupPoll      = 100 * time.Millisecond // while a group is being ended
+	termAgain      = time.Second            // between two TERMs to what a child left behind
+	resign         = 2 * time.Second        // after KILL, for what a child left behind to end
 )
 
 // supervisor is the one owner of the child. Its loop takes every decision and
@@ -55,6 +57,7 @@ type supervisor struct {
 	killed   bool // the group has been sent KILL
 	timer    *time.Timer
 	deadline time.Time
+	asked    time.Time // when the group was last sent TERM
 }
 
 // run starts the child and stays with it to its end; it returns the exit
@@ -171,17 +174,23 @@ func (s *supervisor) childEnded() {
 		s.stop(syscall.SIGTERM)
 	case stopping, ending:
 		// The rest of the group may have begun after the first signal.
-		s.kill(syscall.SIGTERM)
+		s.term()
 	}
 	s.checkGroup()
 }
 
 // stop asks the group to end, with grace.
 func (s *supervisor) stop(sig syscall.Signal) {
-	s.deadline = time.Now().Add(s.cfg.Grace)
+	s.deadline, s.asked = time.Now().Add(s.cfg.Grace), time.Now()
 	s.killed = false
 	s.kill(sig)
 	s.setTimer(min(groupPoll, s.cfg.Grace))
+}
+
+// term asks what is left of the group to end.
+func (s *supervisor) term() {
+	s.asked = time.Now()
+	s.kill(syscall.SIGTERM)
 }
 
 func (s *supervisor) kill(sig syscall.Signal) {
@@ -207,7 +216,8 @@ func (s *supervisor) checkGroup() {
 	if s.phase != stopping && s.phase != ending {
 		return
 	}
-	if s.child == nil && !groupAlive(s.pgid) {
+	left := time.Until(s.deadline)
+	if s.child == nil && s.groupEnded(left) {
 		s.pgid = 0
 		if s.phase == ending {
 			s.phase = over
@@ -216,11 +226,15 @@ func (s *supervisor) checkGroup() {
 		s.start()
 		return
 	}
-	left := time.Until(s.deadline)
 	if left <= 0 && !s.killed {
 		s.killed = true
 		s.tell("the command has not ended within its grace and is killed")
 		s.kill(syscall.SIGKILL)
+	}
+	// A process can miss a signal while it forks another, so what a child
+	// left behind is asked again.
+	if s.child == nil && !s.killed && time.Since(s.asked) >= termAgain {
+		s.term()
 	}
 	// What has ended is usually reaped by us, which wakes the loop; members
 	// that are somebody else's children are found by looking.
@@ -229,6 +243,20 @@ func (s *supervisor) checkGroup() {
 		pause = min(pause, left)
 	}
 	s.setTimer(pause)
+}
+
+// groupEnded tells whether the group is gone, or what it left cannot be ended:
+// a zombie of a parent that has left the group, or a process of another user.
+// The child's end must not wait for those.
+func (s *supervisor) groupEnded(left time.Duration) bool {
+	if !groupAlive(s.pgid) {
+		return true
+	}
+	if !s.killed || left > -resign {
+		return false
+	}
+	s.tell("what the command has left behind does not end: going on without it")
+	return true
 }
 
 // signal passes a signal on to the child's group. TERM and INT also begin the
