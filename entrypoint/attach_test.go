@@ -134,6 +134,12 @@ func TestChildThatCannotStartWithItsConfigurationGetsTheOneBefore(t *testing.T) 
 	if !strings.HasSuffix(p.runs()[1], "A=1 B= IMAGE=image.") {
 		t.Errorf("%q", p.runs())
 	}
+	h[0].configure(3, "A", "1") // which it has
+	h[0].configure(4, "B", "2")
+	p.prints("B=2")
+	if len(p.runs()) != 3 {
+		t.Errorf("%q", p.runs())
+	}
 }
 
 func TestReattachesElsewhereWithoutTouchingTheChild(t *testing.T) {

@@ -108,7 +108,7 @@ func (s *supervisor) configure(config *entrypointpb.Config) {
 	switch {
 	case s.phase == waiting:
 		s.start()
-	case s.phase == running && !slices.Equal(before, s.env):
+	case s.phase == running && !slices.Equal(before, s.env) && !slices.Equal(s.lastGood, s.env):
 		s.tell("configuration changed: restarting the command")
 		s.phase = stopping
 		s.stop(syscall.SIGTERM)
