@@ -45,7 +45,9 @@ func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Po
 		}
 		held = &credential{signed: signed}
 		info.Caller, info.TokenID, info.Subject = callerOf(signed.GetKind()), signed.GetId(), signed.GetSubject()
-	} else if nodeID, ok := c.node(ctx); ok {
+	} else if nodeID, ok, err := c.node(ctx); err != nil {
+		return nil, err
+	} else if ok {
 		info.Caller, info.TokenID, info.Subject = policypb.Caller_CALLER_NODE, call.NodeTokenID(nodeID), nodeID
 		info.NodeID = nodeID
 	} else {
@@ -73,6 +75,9 @@ func (c *chain) verify(ctx context.Context, header string) (*authpb.SignedToken,
 		return nil, err
 	}
 	meta := c.Store.Read().Meta()
+	if meta.ClusterID == "" {
+		return nil, errs.New(errs.Unavailable, "node %s has not restored its state yet: try again or call another node", c.NodeName)
+	}
 	if signed.GetClusterId() != meta.ClusterID {
 		return nil, errs.New(errs.Unauthenticated, "the token is of another cluster: use one of cluster %s", meta.ClusterID)
 	}
@@ -122,12 +127,26 @@ func (c *chain) valid(signed *authpb.SignedToken, row *authpb.Token) error {
 }
 
 // node returns the id of the node at the other end, if its certificate says so.
-func (c *chain) node(ctx context.Context) (string, bool) {
+// A node that lags, as one does that has just started, becomes current before
+// it refuses another: who is refused takes itself for removed.
+func (c *chain) node(ctx context.Context) (string, bool, error) {
 	tlsState, ok := connection(ctx)
-	if !ok {
-		return "", false
+	if !ok || len(tlsState.PeerCertificates) == 0 {
+		return "", false, nil
 	}
-	return c.Peers.PeerIdentity(tlsState)
+	if id, ok := c.Peers.PeerIdentity(tlsState); ok {
+		return id, true, nil
+	}
+	bounded, cancel := context.WithTimeout(ctx, rowWait)
+	defer cancel()
+	err := c.Fresh.Fresh(bounded)
+	if id, ok := c.Peers.PeerIdentity(tlsState); ok {
+		return id, true, nil
+	}
+	if err != nil {
+		return "", false, errs.New(errs.Unavailable, "node %s does not know the calling node and cannot ask the others now: %w", c.NodeName, err)
+	}
+	return "", false, nil
 }
 
 func connection(ctx context.Context) (tls.ConnectionState, bool) {

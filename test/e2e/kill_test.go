@@ -58,16 +58,66 @@ func TestKillAnyNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check := func() error {
-		after, err := starts(ctx, c)
-		if err == nil && fmt.Sprint(after) != fmt.Sprint(before) {
-			err = fmt.Errorf("starts of each instance's application: %v before, %v now", before, after)
-		}
-		return err
-	}
-	if err := harness.Until(ctx, 30*time.Second, check); err != nil {
+	if err := harness.Until(ctx, 30*time.Second, func() error { return sameStarts(ctx, c, before) }); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestWholeClusterRestarts kills all three nodes and starts them at the same
+// time: running applications never notice, no log line is lost, what was
+// written is there, and writes go on.
+func TestWholeClusterRestarts(t *testing.T) {
+	ctx := testContext(t)
+	c := startCluster(t, 3)
+	deployHello(t, c)
+	before := childStarts(t, ctx, c)
+	logs, err := c.Follow(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Stop()
+	for round := range 2 {
+		if _, err := logs.Next(ctx, 4, 30*time.Second, ""); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("before-%d", round)
+		mustRun(t, c, ctx, "project", "apply", name)
+		for _, n := range c.Nodes {
+			n.Kill()
+		}
+		started := make(chan error, len(c.Nodes))
+		for _, n := range c.Nodes {
+			go func() { started <- n.Start(ctx) }()
+		}
+		for range c.Nodes {
+			if err := <-started; err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := harness.Until(ctx, time.Minute, func() error { return c.Voters(ctx, 3) }); err != nil {
+			t.Fatal(err)
+		}
+		mustRun(t, c, ctx, "project", "inspect", name)
+		if err := harness.Until(ctx, time.Minute, func() error { return sameStarts(ctx, c, before) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := logs.Next(ctx, 4, 30*time.Second, ""); err != nil {
+		t.Error(err)
+	}
+	if missing := logs.Missing(); missing != "" {
+		t.Errorf("log lines are missing: %s", missing)
+	}
+}
+
+// sameStarts returns an error unless every instance is attached and has started
+// its application as often as before.
+func sameStarts(ctx context.Context, c *harness.Cluster, before map[string]uint32) error {
+	after, err := starts(ctx, c)
+	if err == nil && fmt.Sprint(after) != fmt.Sprint(before) {
+		err = fmt.Errorf("starts of each instance's application: %v before, %v now", before, after)
+	}
+	return err
 }
 
 // killOrder is the leader first, then the others.
