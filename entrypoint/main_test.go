@@ -87,8 +87,13 @@ func start(t *testing.T, o options, argv ...string) *program {
 		_ = p.cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill()
-		<-p.exited
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // so that it ends its group as well
+		select {
+		case <-p.exited:
+		case <-time.After(patience):
+			_ = p.cmd.Process.Kill()
+			<-p.exited
+		}
 		if t.Failed() {
 			t.Logf("stdout: %.2000s\nstderr: %.4000s", p.out.String(), p.err.String())
 		}
