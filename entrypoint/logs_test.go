@@ -3,6 +3,7 @@ package entrypoint
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,6 +118,95 @@ func TestWhatTheRingLostIsCounted(t *testing.T) {
 			t.Errorf("%d lost and %d sent of %d", h[0].dropped, len(h[0].lines), want)
 		}
 	})
+}
+
+func TestOutputThatIsReadSlowlyIsNotLostAtTheEnd(t *testing.T) {
+	const size = 120_000 // more than the last pipe holds
+	for _, patient := range []bool{true, false} {
+		h := homes(t, 1)
+		h[0].set(func() { h[0].config = config(1) })
+		from, to, err := os.Pipe()
+		check(t, err)
+		defer from.Close()
+		p := start(t, options{servers: h, grace: patience, stdout: to}, "sh", "-c", fmt.Sprintf("head -c %d /dev/zero; exit 3", size))
+		to.Close()
+		h[0].until("the child's end", func() bool { return h[0].child.GetExited() })
+		select {
+		case <-p.exited:
+			t.Fatal("it ended with output left")
+		case <-time.After(3 * time.Second / 2): // longer than it waits for output that does not move
+		}
+		if !patient {
+			p.signal(syscall.SIGTERM)
+		} else if got, err := io.ReadAll(from); err != nil || len(got) != size {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+		if got := p.code(); got != 3 {
+			t.Errorf("exit status %d", got)
+		}
+	}
+}
+
+func TestOutputComesBackWithItsReader(t *testing.T) {
+	h := homes(t, 1)
+	h[0].set(func() { h[0].config = config(1) })
+	path := filepath.Join(t.TempDir(), "fifo")
+	check(t, syscall.Mkfifo(path, 0o600))
+	reader, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	check(t, err)
+	to, err := os.OpenFile(path, os.O_WRONLY, 0)
+	check(t, err)
+	p := start(t, options{servers: h, stdout: to}, "sh", "-c", `
+		trap "echo two" USR1; trap "echo three" USR2; trap "exit 0" TERM
+		echo one; while :; do sleep 60 & wait $!; done`)
+	to.Close()
+	one := make([]byte, 4)
+	wait.For(t, patience, "the first line", func() bool { n, _ := reader.Read(one); return n == 4 })
+	check(t, reader.Close())
+	logged := func(text string) {
+		h[0].until(text, func() bool {
+			return len(h[0].lines) > 0 && string(h[0].lines[len(h[0].lines)-1].GetData()) == text
+		})
+	}
+	p.signal(syscall.SIGUSR1)
+	logged("two") // and written to nobody
+	p.signal(syscall.SIGUSR1)
+	logged("two")
+	reader, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	check(t, err)
+	defer reader.Close()
+	p.signal(syscall.SIGUSR2)
+	three := make([]byte, 64)
+	wait.For(t, patience, "output for the new reader", func() bool {
+		n, _ := reader.Read(three)
+		return strings.Contains(string(three[:max(n, 0)]), "three")
+	})
+}
+
+func TestDefectInTheLogCostsTheLogOnly(t *testing.T) {
+	from, to, err := os.Pipe()
+	check(t, err)
+	defer from.Close()
+	o, err := openOutputs(&logbook{}, to, to) // which panics
+	check(t, err)
+	_, err = o.stdout.WriteString("one\ntwo\n")
+	check(t, err)
+	o.finish(patience, patience, nil)
+	check(t, to.Close())
+	if got, err := io.ReadAll(from); err != nil || string(got) != "one\ntwo\n" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+func TestWordsAfterTheLastDoNoHarm(t *testing.T) {
+	var out buffer
+	q := newQuietly(&out)
+	fmt.Fprint(q, "first")
+	q.finish(patience)
+	fmt.Fprint(q, "late")
+	if out.String() != "first" {
+		t.Errorf("%q", out.String())
+	}
 }
 
 func TestTerminalStaysATerminal(t *testing.T) {

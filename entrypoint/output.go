@@ -6,9 +6,11 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"waypoint/api/logspb"
+	"waypoint/internal/task"
 )
 
 const (
@@ -25,6 +27,7 @@ type outputs struct {
 	stdout, stderr *os.File // what a child is given
 	pipes          []*pipe
 	copied         atomic.Uint64 // bytes
+	blocked        atomic.Int32  // writes under way
 	copiers        sync.WaitGroup
 }
 
@@ -68,27 +71,32 @@ func openOutputs(book *logbook, stdout, stderr *os.File) (*outputs, error) {
 // without us, but the line is known.
 func (o *outputs) copy(p *pipe) {
 	lines := &cutter{book: o.book, source: p.source}
-	defer lines.flush()
+	deaf := false // a defect in the log costs the log, not the output
+	note := func(do func()) {
+		deaf = deaf || task.Protect(func() error { do(); return nil }) != nil
+	}
+	defer note(lines.flush)
 	buffer := make([]byte, copyBuffer)
-	broken := false
 	for {
 		var limit time.Time
-		if lines.pending() {
+		if lines.pending() && !deaf {
 			limit = time.Now().Add(flushAfter)
 		}
 		_ = p.from.SetReadDeadline(limit)
 		n, err := p.from.Read(buffer)
-		lines.take(buffer[:n])
-		if n > 0 && !broken {
-			// A stream that nobody reads any more must not end the child,
-			// nor its log.
-			_, writeErr := p.to.Write(buffer[:n])
-			broken = writeErr != nil
+		note(func() { lines.take(buffer[:n]) })
+		if n > 0 {
+			// A stream that takes nothing now, for nobody reads it or its
+			// disk is full, must end neither the child nor its log, and may
+			// take the next write.
+			o.blocked.Add(1)
+			_, _ = p.to.Write(buffer[:n])
+			o.blocked.Add(-1)
 		}
 		o.copied.Add(uint64(n))
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			lines.flush()
+			note(lines.flush)
 		case err != nil:
 			return
 		}
@@ -96,9 +104,10 @@ func (o *outputs) copy(p *pipe) {
 }
 
 // finish takes what is still in the pipes after the last child. It gives up
-// when nothing has moved for idle, or after longest: something that has left
-// the process group may keep a pipe open for ever.
-func (o *outputs) finish(idle, longest time.Duration) {
+// when nothing has moved for idle, for something that has left the process
+// group may keep a pipe open for ever; when our own streams have not taken
+// what there is within longest; and when it is interrupted.
+func (o *outputs) finish(idle, longest time.Duration, interrupt <-chan os.Signal) {
 	for _, p := range o.pipes {
 		p.child.Close()
 	}
@@ -117,9 +126,13 @@ func (o *outputs) finish(idle, longest time.Duration) {
 			return
 		case <-end.C:
 			return
+		case sig := <-interrupt:
+			if final(sig.(syscall.Signal)) {
+				return
+			}
 		case <-tick.C:
 			now := o.copied.Load()
-			if now == before {
+			if now == before && o.blocked.Load() == 0 {
 				return
 			}
 			before = now
@@ -138,15 +151,27 @@ func (o *outputs) close() {
 // into its queue is dropped.
 type quietly struct {
 	queue chan []byte
+	over  chan struct{} // closed by finish
 	done  chan struct{}
 }
 
 func newQuietly(to io.Writer) *quietly {
-	q := &quietly{queue: make(chan []byte, 64), done: make(chan struct{})}
+	q := &quietly{queue: make(chan []byte, 64), over: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(q.done)
-		for line := range q.queue {
-			_, _ = to.Write(line)
+		for {
+			select {
+			case line := <-q.queue:
+				_, _ = to.Write(line)
+				continue
+			case <-q.over:
+			}
+			select {
+			case line := <-q.queue:
+				_, _ = to.Write(line)
+			default:
+				return
+			}
 		}
 	}()
 	return q
@@ -161,9 +186,10 @@ func (q *quietly) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// finish waits a moment for what is queued. Nothing may be written after it.
+// finish waits a moment for what is queued. What is written after it may be
+// lost.
 func (q *quietly) finish(wait time.Duration) {
-	close(q.queue)
+	close(q.over)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+
+	"waypoint/internal/task"
 )
 
 // reaper owns every wait of the process. Children and exec sessions are
@@ -60,7 +62,7 @@ func (r *reaper) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.sigchld:
-			r.reap()
+			_ = task.Protect(func() error { r.reap(); return nil })
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 const (
 	lastWords = 200 * time.Millisecond // for our own log at the end
+	tidyUp    = 2 * time.Second        // for our own tasks to end: the exit status waits no longer
 	signals   = 64                     // how many may wait for the supervisor
 )
 
@@ -38,7 +39,7 @@ func Run(ctx context.Context, cfg Config) int {
 	}
 	reaper := newReaper()
 	var tasks sync.WaitGroup
-	defer tasks.Wait()
+	defer within(tidyUp, tasks.Wait)
 	defer cancel()
 	tasks.Go(func() { reaper.run(ctx) })
 
@@ -84,12 +85,29 @@ func runAttached(ctx context.Context, s *supervisor, up *uplink, tasks *sync.Wai
 	ctx, cancel := context.WithCancel(ctx)
 	tasks.Go(func() { up.run(ctx) })
 	code := s.run()
-	outputs.finish(s.cfg.Flush, s.cfg.Grace)
+	outputs.finish(s.cfg.Flush, s.cfg.Grace, s.signals)
 	up.finish(code, s.cfg.Flush)
 	cancel()
-	_ = up.client.Close()
-	up.execs.wait()
+	within(tidyUp, func() {
+		_ = up.client.Close()
+		up.execs.wait()
+	})
 	return code
+}
+
+// within waits for fn, but no longer than limit.
+func within(limit time.Duration, fn func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
 }
 
 // catchSignals catches everything that can be passed on to a child. Not among

@@ -262,32 +262,35 @@ func (s *supervisor) groupEnded(left time.Duration) bool {
 // signal passes a signal on to the child's group. TERM and INT also begin the
 // end: the group has its grace, which a second one shortens.
 func (s *supervisor) signal(sig syscall.Signal) {
-	final := sig == syscall.SIGTERM || sig == syscall.SIGINT
+	last := final(sig)
 	switch s.phase {
 	case waiting:
-		if final || sig == syscall.SIGQUIT || sig == syscall.SIGHUP {
+		if last || sig == syscall.SIGQUIT || sig == syscall.SIGHUP {
 			s.code = 128 + int(sig)
 			s.phase = over
 		}
 	case running:
-		if final {
+		if last {
 			s.phase = ending
 			s.stop(sig)
 			return
 		}
 		s.kill(sig)
 	case stopping:
-		if final {
+		if last {
 			s.phase = ending
 		}
 		s.kill(sig)
 	case ending:
 		s.kill(sig)
-		if soon := time.Now().Add(hurry); final && soon.Before(s.deadline) {
+		if soon := time.Now().Add(hurry); last && soon.Before(s.deadline) {
 			s.deadline = soon
 		}
 	}
 }
+
+// final tells whether a signal asks for the end.
+func final(sig syscall.Signal) bool { return sig == syscall.SIGTERM || sig == syscall.SIGINT }
 
 func (s *supervisor) setTimer(d time.Duration) { s.timer.Reset(max(d, time.Millisecond)) }
 
