@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -56,27 +57,39 @@ func (g *group) start(cfg agent.Config) *member {
 	if cfg.Name == "" {
 		cfg.Name = name
 	}
+	m := g.launch(cfg)
+	g.members = append(g.members, m)
+	g.awaitReady(m)
+	return m
+}
+
+// launch runs an agent. It listens on any port if cfg names none.
+func (g *group) launch(cfg agent.Config) *member {
+	g.t.Helper()
 	cfg.Profile = "wan"
-	cfg.Addr, cfg.GossipAddr = "127.0.0.1:0", "127.0.0.1:0"
-	logger := hclog.New(&hclog.LoggerOptions{Name: name, Level: hclog.Warn, Output: testWriter{g.t}})
+	cfg.Addr, cfg.GossipAddr = cmp.Or(cfg.Addr, "127.0.0.1:0"), cmp.Or(cfg.GossipAddr, "127.0.0.1:0")
+	logger := hclog.New(&hclog.LoggerOptions{Name: cfg.Name, Level: hclog.Warn, Output: testWriter{g.t}})
 	a, err := agent.New(g.context(time.Minute), cfg, logger)
 	if err != nil {
-		g.t.Fatalf("%s: %v", name, err)
+		g.t.Fatalf("%s: %v", cfg.Name, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &member{Agent: a, cfg: cfg, cancel: cancel, done: make(chan error, 1)}
 	go func() { m.done <- a.Run(ctx) }()
-	g.members = append(g.members, m)
 	g.t.Cleanup(m.stop)
+	return m
+}
+
+func (g *group) awaitReady(m *member) {
+	g.t.Helper()
 	select {
-	case <-a.Ready():
+	case <-m.Ready():
 	case err := <-m.done:
 		m.done <- err
-		g.t.Fatalf("%s ended before it was ready: %v", name, err)
+		g.t.Fatalf("%s ended before it was ready: %v", m.cfg.Name, err)
 	case <-time.After(time.Minute):
-		g.t.Fatalf("%s is not ready after a minute", name)
+		g.t.Fatalf("%s is not ready after a minute", m.cfg.Name)
 	}
-	return m
 }
 
 // stop ends the agent gracefully and waits for it. It may be called twice.

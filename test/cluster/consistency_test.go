@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"waypoint/agent"
+	"waypoint/api/clusterpb"
 	"waypoint/api/configpb"
 	"waypoint/api/projectpb"
 	"waypoint/client"
@@ -118,6 +120,45 @@ func TestMemberReturns(t *testing.T) {
 			&projectpb.GetProjectRequest{Name: name})
 		if err != nil || reply.GetProject().GetName() != name {
 			t.Errorf("read through the member that returned: %v, %v", reply, err)
+		}
+	}
+}
+
+// TestAllMembersReturn stops all members and starts them again at once, as a
+// power cut does: none may take the others for strangers while their states
+// are still empty.
+func TestAllMembersReturn(t *testing.T) {
+	t.Parallel()
+	g := startGroup(t, 3)
+	ctx := g.context(3 * time.Minute)
+	projects := projectpb.NewProjectServiceClient(g.dial(0, g.token).Conn())
+	for n := range 100 {
+		if _, err := projects.ApplyProject(ctx, &projectpb.ApplyProjectRequest{Name: fmt.Sprintf("kept-%d", n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Where they were, so that they find each other before they know anything.
+	listed, err := clusterpb.NewClusterClient(g.dial(0, g.token).Conn()).Members(ctx, &clusterpb.MembersRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := make(map[string]*clusterpb.Node)
+	for _, m := range listed.GetMembers() {
+		home[m.GetNode().GetName()] = m.GetNode()
+	}
+	for _, m := range g.members {
+		m.stop()
+	}
+	for i, m := range g.members {
+		at := home[m.cfg.Name]
+		g.members[i] = g.launch(agent.Config{DataDir: m.cfg.DataDir, Name: m.cfg.Name, Addr: at.GetAddr(), GossipAddr: at.GetGossipAddr()})
+	}
+	for i, m := range g.members {
+		g.awaitReady(m)
+		reply, err := projectpb.NewProjectServiceClient(g.dial(i, g.token).Conn()).GetProject(ctx,
+			&projectpb.GetProjectRequest{Name: "kept-99"})
+		if err != nil || reply.GetProject().GetName() != "kept-99" {
+			t.Errorf("read through member %d: %v, %v", i, reply, err)
 		}
 	}
 }
