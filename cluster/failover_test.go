@@ -352,3 +352,19 @@ func TestNodeThatTookASnapshotStartsAgain(t *testing.T) {
 		t.Error("the node that came back lacks changes")
 	}
 }
+
+func TestDiskThatHangsEndsALeavingNodeToo(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	lead, _ := leader(t, all)
+	hung, asked := make(chan struct{}), make(chan struct{})
+	defer close(hung)
+	lead.node.cfg.BeforeLeave = func(context.Context) { close(asked); <-hung }
+	lead.cancel()
+	<-asked
+	broken := errors.New("the disk did not answer")
+	lead.dead.pass(broken)
+	if err := lead.stop(); !errors.Is(err, broken) {
+		t.Errorf("run ended with %v", err)
+	}
+}

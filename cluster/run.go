@@ -31,7 +31,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	var err error
 	select {
 	case <-ctx.Done():
-		c.leave(context.WithoutCancel(ctx))
+		err = c.leaveOrDie(context.WithoutCancel(ctx))
 	case err = <-failed:
 	case <-c.dead.done:
 		err = c.dead.err
@@ -75,6 +75,22 @@ func (c *Cluster) tend(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// leaveOrDie leaves in order. If the node comes to its end on the way, by a disk
+// that hangs, Raft may never answer, and leaving is not waited for.
+func (c *Cluster) leaveOrDie(ctx context.Context) error {
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		c.leave(ctx)
+	}()
+	select {
+	case <-left:
+		return nil
+	case <-c.dead.done:
+		return c.dead.err
 	}
 }
 
