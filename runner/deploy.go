@@ -123,7 +123,8 @@ func (o *operation) countAttached(ctx context.Context, id string) (int, error) {
 	}
 	n := 0
 	for _, instance := range answer.GetInstances() {
-		if instance.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED {
+		// An entrypoint attaches before it starts the application, which may fail.
+		if instance.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED && instance.GetChildStarts() > 0 {
 			n++
 		}
 	}

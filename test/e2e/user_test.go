@@ -106,6 +106,22 @@ func TestLeaveAndReturn(t *testing.T) {
 	}
 }
 
+// brokenProject deploys a command that does not exist.
+const brokenProject = `
+project = "broken"
+
+app "web" {
+  build {
+    use "noop" {}
+  }
+  deploy {
+    use "local" {
+      command = ["./does-not-exist"]
+    }
+  }
+}
+`
+
 // TestMistakesAreRefused makes the mistakes of a new operator and checks that
 // each is named and nothing is lost.
 func TestMistakesAreRefused(t *testing.T) {
@@ -115,11 +131,19 @@ func TestMistakesAreRefused(t *testing.T) {
 	listen := []string{"-addr=127.0.0.1:0", "-gossip-addr=127.0.0.1:0"}
 	token := strings.Fields(mustRun(t, c, ctx, "server", "join-token"))[0]
 	wrongCA := "sha256:" + strings.Repeat("0", 64)
+	broken := filepath.Join(c.Dir, "broken")
+	if err := os.Mkdir(broken, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(broken, "waypoint.hcl"), []byte(brokenProject), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cases := []struct {
 		name string
 		args []string
 		says string
 	}{
+		{"an application that cannot start", []string{"up", "-p=" + broken}, "ended before"},
 		{"unknown command", []string{"deploiment"}, ""},
 		{"join over existing data", append([]string{"server", "run", "-join-token=" + token, "-data-dir=" + first.Data}, listen...), "data"},
 		{"malformed join token", append([]string{"server", "run", "-join-token=wpj_nonsense", "-data-dir=" + filepath.Join(c.Dir, "x")}, listen...), "join token"},
