@@ -12,6 +12,7 @@ import (
 
 	"waypoint/api/execpb"
 	"waypoint/errs"
+	"waypoint/internal/task"
 )
 
 const (
@@ -19,17 +20,21 @@ const (
 	inputQueue = 32                     // messages of input that wait for the command
 	lastOutput = 100 * time.Millisecond // without any, after which an ended command's output is over
 	endOfText  = 4                      // what a terminal takes as end of file
+	probeEvery = 2 * time.Second        // while input that is not read keeps us from receiving
+	hangUpWait = time.Second            // for what a hangup ends by itself, such as a shell and its jobs
 )
 
 var errStreamEnded = errs.New(errs.Canceled, "the session's stream has ended")
 
 // command is the command of one exec session and our ends of its files.
 type command struct {
+	reaper  *reaper
 	process *process
 	terms   *os.File // our side of its terminal; nil without one
 	stdin   *os.File // nil: nothing is sent to it
 	outputs []*output
 	closing sync.Once
+	asked   chan struct{} // holds a token when the other side has asked for the end
 }
 
 // output is one stream that comes from a command.
@@ -89,24 +94,25 @@ func (c *command) serve(ctx context.Context, cancel context.CancelCauseFunc, s *
 
 	var inputs, outputs sync.WaitGroup
 	queue := make(chan *execpb.Input, inputQueue)
-	inputs.Go(func() {
+	inputs.Go(guarded(cancel, func() {
 		defer cancel(errStreamEnded)
 		defer close(queue)
 		c.receive(ctx, s, queue)
-	})
-	inputs.Go(func() { c.feed(queue) })
+	}))
+	inputs.Go(guarded(cancel, func() { c.feed(queue) }))
 	for _, out := range c.outputs {
-		outputs.Go(func() {
+		outputs.Go(guarded(cancel, func() {
 			if !out.copy(s) {
 				cancel(errStreamEnded)
 			}
-		})
+		}))
 	}
 	select {
 	case <-c.process.ended:
+	case <-c.asked:
+		c.hangUp()
 	case <-ctx.Done():
 		c.hangUp()
-		<-c.process.ended
 	}
 	killGroup(c.process.pid) // what it has left behind
 	for _, out := range c.outputs {
@@ -124,16 +130,32 @@ func (c *command) serve(ctx context.Context, cancel context.CancelCauseFunc, s *
 	return err
 }
 
-// hangUp ends the command at once. Closing the terminal tells what runs in
-// other process groups of its session.
+// guarded returns fn so that a panic in it ends the session, not the process.
+func guarded(cancel context.CancelCauseFunc, fn func()) func() {
+	return func() {
+		if err := task.Protect(func() error { fn(); return nil }); err != nil {
+			cancel(err)
+		}
+	}
+}
+
+// hangUp ends the command and waits for that. Closing its terminal lets a
+// shell end its jobs, which are process groups of their own.
 func (c *command) hangUp() {
 	if c.terms != nil {
 		if group, err := foreground(c.terms); err == nil && group > 1 {
 			_ = syscall.Kill(-group, syscall.SIGHUP)
 		}
 		c.close()
+		timer := time.NewTimer(hangUpWait)
+		defer timer.Stop()
+		select {
+		case <-c.process.ended:
+		case <-timer.C:
+		}
 	}
-	killGroup(c.process.pid)
+	c.reaper.signal(c.process, syscall.SIGKILL)
+	<-c.process.ended
 }
 
 // receive takes what comes towards the command until the stream ends or asks
@@ -146,10 +168,7 @@ func (c *command) receive(ctx context.Context, s *execStream, queue chan<- *exec
 		}
 		switch kind := in.GetKind().(type) {
 		case *execpb.Input_Stdin, *execpb.Input_StdinEof:
-			select {
-			case queue <- in:
-			case <-c.process.ended:
-			case <-ctx.Done():
+			if !c.enqueue(ctx, s, queue, in) {
 				return
 			}
 		case *execpb.Input_Size:
@@ -159,9 +178,34 @@ func (c *command) receive(ctx context.Context, s *execStream, queue chan<- *exec
 		case *execpb.Input_Signal:
 			c.signal(syscall.Signal(kind.Signal))
 		case *execpb.Input_Close:
-			c.hangUp()
+			select {
+			case c.asked <- struct{}{}:
+			default:
+			}
 		case *execpb.Input_Ping:
 			_ = s.send(&execpb.Output{Kind: &execpb.Output_Pong{Pong: true}})
+		}
+	}
+}
+
+// enqueue queues input for the command; false when the stream has ended. As
+// long as it waits nobody receives, so it finds that out by sending.
+func (c *command) enqueue(ctx context.Context, s *execStream, queue chan<- *execpb.Input, in *execpb.Input) bool {
+	probe := time.NewTimer(probeEvery)
+	defer probe.Stop()
+	for {
+		select {
+		case queue <- in:
+			return true
+		case <-c.process.ended:
+			return true
+		case <-ctx.Done():
+			return false
+		case <-probe.C:
+			if s.send(nil) != nil {
+				return false
+			}
+			probe.Reset(probeEvery)
 		}
 	}
 }
@@ -189,18 +233,13 @@ func (c *command) feed(queue <-chan *execpb.Input) {
 
 // signal sends a signal to what is in the foreground of the session.
 func (c *command) signal(sig syscall.Signal) {
-	select {
-	case <-c.process.ended:
-		return
-	default:
-	}
-	group := c.process.pid
 	if c.terms != nil {
-		if g, err := foreground(c.terms); err == nil && g > 1 {
-			group = g
+		if group, err := foreground(c.terms); err == nil && group > 1 {
+			_ = syscall.Kill(-group, sig)
+			return
 		}
 	}
-	_ = syscall.Kill(-group, sig)
+	c.reaper.signal(c.process, sig)
 }
 
 // copy sends what the command writes; false if the stream takes no more.
@@ -208,6 +247,10 @@ func (o *output) copy(s *execStream) bool {
 	buffer := make([]byte, chunk)
 	for {
 		n, err := o.from.Read(buffer)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			// The deadline may be over because we were kept from reading.
+			n, err = readNow(o.from, buffer)
+		}
 		if n > 0 {
 			if s.send(o.message(buffer[:n])) != nil {
 				return false

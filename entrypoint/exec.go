@@ -130,7 +130,7 @@ func (e *execs) start(open *execpb.Open) (*command, error) {
 	if err != nil {
 		return nil, errs.New(errs.NotFound, "%w", err)
 	}
-	c := &command{}
+	c := &command{reaper: e.reaper, asked: make(chan struct{}, 1)}
 	files, err := c.openFiles(open)
 	defer closeAll(files...)
 	if err == nil {
@@ -149,8 +149,8 @@ type execStream struct {
 	sending sync.Mutex
 }
 
-// send sends one output. That the stream has ended is for receiving to find
-// out.
+// send sends one output; nil is a message without meaning. It fails when the
+// stream has ended.
 func (s *execStream) send(out *execpb.Output) error {
 	s.sending.Lock()
 	defer s.sending.Unlock()

@@ -1,13 +1,18 @@
 package entrypoint
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"waypoint/api/entrypointpb"
 	"waypoint/api/errpb"
 	"waypoint/api/execpb"
 	"waypoint/errs"
@@ -147,6 +152,71 @@ func TestExecOfALostNodeEndsAndTheChildStays(t *testing.T) {
 	wait.For(t, patience, "the command to end", func() bool { return !alive(pid) })
 	if runs := p.runs(); len(runs) != 1 || !alive(strings.Fields(runs[0])[1]) {
 		t.Errorf("child: %q", runs)
+	}
+}
+
+func TestExecEndsWithItsStreamThoughItsInputIsNotRead(t *testing.T) {
+	h, _ := attachedChild(t)
+	open := shell(`echo "$$ ready"; exec sleep 600`)
+	open.Stdin = true
+	s := h.exec(open)
+	s.reads(func(out string) bool { return strings.Contains(out, "ready") })
+	pid := strings.Fields(string(s.stdout))[0]
+	for range inputQueue + 12 { // more than the pipe, its writer and the queue hold
+		s.input(strings.Repeat("x", 8<<10))
+	}
+	close(h.cut)
+	wait.For(t, patience, "the command to end", func() bool { return !alive(pid) })
+}
+
+func TestHangUpLetsAShellEndItsJobs(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("needs bash")
+	}
+	h, _ := attachedChild(t)
+	s := h.exec(&execpb.Open{Argv: []string{"bash", "--norc", "-i"}, Tty: true, Stdin: true})
+	s.input("sleep 600 &\n")
+	s.input("echo job=$! ready\n")
+	said := regexp.MustCompile(`job=(\d+) ready`)
+	s.reads(said.MatchString)
+	pid := said.FindStringSubmatch(string(s.stdout))[1]
+	s.send(&execpb.Input{Kind: &execpb.Input_Close{Close: true}})
+	s.exit()
+	wait.For(t, patience/2, "the job to end", func() bool { return !alive(pid) })
+}
+
+// sent is a stream that keeps the output that is sent on it.
+type sent struct {
+	entrypointpb.Entrypoint_ExecClient
+	data []byte
+}
+
+func (s *sent) Send(up *entrypointpb.ExecUp) error {
+	s.data = append(s.data, up.GetOutput().GetStdout()...)
+	return nil
+}
+
+func TestOutputOfAnEndedCommandIsReadHoweverLateWeAre(t *testing.T) {
+	from, to, err := os.Pipe()
+	check(t, err)
+	defer from.Close()
+	defer to.Close() // open: there is no end of file
+	const size = 50_000
+	_, err = to.Write(make([]byte, size))
+	check(t, err)
+	o, s := &output{from: from}, &sent{}
+	o.ended.Store(true)
+	check(t, from.SetReadDeadline(time.Now().Add(-time.Second)))
+	if !o.copy(&execStream{raw: s}) || len(s.data) != size {
+		t.Errorf("%d bytes", len(s.data))
+	}
+}
+
+func TestPanicEndsTheSessionOnly(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	guarded(cancel, func() { panic("defect") })()
+	if cause := context.Cause(ctx); cause == nil || !strings.Contains(cause.Error(), "defect") {
+		t.Errorf("cause is %v", cause)
 	}
 }
 

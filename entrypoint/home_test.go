@@ -51,6 +51,7 @@ type home struct {
 	goodbye  *entrypointpb.Goodbye
 	attached []chan *entrypointpb.Down // of the live streams
 	execs    map[string]chan entrypointpb.Entrypoint_ExecServer
+	cut      chan struct{} // closed to end all exec sessions
 }
 
 // homes makes n nodes of one cluster.
@@ -61,7 +62,10 @@ func homes(t *testing.T, n int) []*home {
 	for i := range all {
 		lis, err := net.Listen("tcp", "127.0.0.1:0")
 		check(t, err)
-		h := &home{t: t, addr: lis.Addr().String(), pin: pin, execs: make(map[string]chan entrypointpb.Entrypoint_ExecServer)}
+		h := &home{
+			t: t, addr: lis.Addr().String(), pin: pin,
+			execs: make(map[string]chan entrypointpb.Entrypoint_ExecServer), cut: make(chan struct{}),
+		}
 		h.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
 			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13,
 		})))
@@ -184,7 +188,10 @@ func (h *home) Exec(s entrypointpb.Entrypoint_ExecServer) error {
 		return errs.ToStatus(errs.New(errs.NotFound, "no session %s", first.GetSessionId()))
 	}
 	taken <- s
-	<-s.Context().Done()
+	select {
+	case <-s.Context().Done():
+	case <-h.cut:
+	}
 	return nil
 }
 

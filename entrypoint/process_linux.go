@@ -3,6 +3,7 @@ package entrypoint
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -118,6 +119,17 @@ func control(f *os.File, do func(fd int) error) error {
 		return err
 	}
 	return inner
+}
+
+// readNow reads what is there, whatever the file's deadline is.
+func readNow(f *os.File, buffer []byte) (n int, err error) {
+	err = control(f, func(fd int) (err error) {
+		if n, err = unix.Read(fd, buffer); err == nil && n == 0 {
+			err = io.EOF
+		}
+		return err
+	})
+	return max(n, 0), err
 }
 
 // openPTY makes a pseudo-terminal. The controlling side can be read with

@@ -28,6 +28,8 @@ func ownsTerminal(*os.File) bool { return false }
 
 func foreground(*os.File) (int, error) { return 0, errNotHere }
 
+func readNow(*os.File, []byte) (int, error) { return 0, errNotHere }
+
 func openPTY() (controller, terminal *os.File, err error) { return nil, nil, errNotHere }
 
 func resize(*os.File, uint32, uint32) error { return errNotHere }

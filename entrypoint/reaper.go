@@ -93,6 +93,16 @@ func (r *reaper) reap() {
 	}
 }
 
+// signal sends a signal to a process's group if the process has not ended. The
+// lock keeps its number from becoming somebody else's meanwhile.
+func (r *reaper) signal(p *process, sig syscall.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started[p.pid] == p {
+		_ = syscall.Kill(-p.pid, sig)
+	}
+}
+
 // exitCode is a status as a shell tells it.
 func exitCode(status syscall.WaitStatus) int {
 	if status.Signaled() {
