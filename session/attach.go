@@ -27,7 +27,7 @@ type attach struct {
 	deployment string
 	end        context.CancelCauseFunc
 	out        outbox
-	heard      atomic.Int64 // when the last message came, unix nanoseconds
+	heard      lastWord
 	hello      chan *entrypointpb.Hello
 	admitted   chan struct{} // closed when messages after hello may be handled
 
@@ -53,12 +53,11 @@ func (in *Instances) Attach(ctx context.Context, stream AttachStream, deployment
 		return err
 	}
 	a := &attach{
-		in: in, stream: stream, deployment: deploymentID, end: end,
+		in: in, stream: stream, deployment: deploymentID, end: end, heard: hearing(),
 		hello:    make(chan *entrypointpb.Hello, 1),
 		admitted: make(chan struct{}),
 	}
 	a.out.send, a.out.spawn, a.out.fail = stream.Send, in.spawn, end
-	a.heard.Store(time.Now().UnixNano())
 	defer end(nil)
 	if !in.spawn(func() { a.receive(ctx) }) {
 		return errShutdown()
@@ -100,7 +99,7 @@ func (a *attach) serve(ctx context.Context) error {
 func (a *attach) watchIdle(ctx context.Context, timer *time.Timer) error {
 	limit := a.in.cfg.IdleTimeout
 	for {
-		idle := time.Since(time.Unix(0, a.heard.Load()))
+		idle := a.heard.idle()
 		if idle >= limit {
 			err := errs.New(errs.Unavailable, "attach: no word from the instance for %s", limit)
 			a.end(err)
@@ -124,7 +123,7 @@ func (a *attach) receive(ctx context.Context) {
 			a.end(err)
 			return
 		}
-		a.heard.Store(time.Now().UnixNano())
+		a.heard.now()
 		if !first {
 			a.handle(up)
 			continue

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -35,7 +34,7 @@ type runnerSession struct {
 	caller   RunnerCaller
 	end      context.CancelCauseFunc
 	out      runnerOutbox
-	heard    atomic.Int64 // when the last message came, unix nanoseconds
+	heard    lastWord
 	hello    chan *runnerpb.Hello
 	admitted chan struct{} // closed when messages after hello may be handled
 
@@ -47,13 +46,12 @@ type runnerSession struct {
 
 func newRunnerSession(in *Runners, stream RunnerStream, caller RunnerCaller, end context.CancelCauseFunc) *runnerSession {
 	s := &runnerSession{
-		in: in, stream: stream, caller: caller, end: end,
+		in: in, stream: stream, caller: caller, end: end, heard: hearing(),
 		hello:    make(chan *runnerpb.Hello, 1),
 		admitted: make(chan struct{}),
 		works:    map[workKey]*work{},
 	}
 	s.out.send, s.out.spawn, s.out.fail = stream.Send, in.life.spawn, end
-	s.heard.Store(time.Now().UnixNano())
 	return s
 }
 
@@ -192,7 +190,7 @@ func (r *Runners) leave(s *runnerSession) {
 func (s *runnerSession) watchIdle(ctx context.Context, timer *time.Timer) error {
 	limit := s.in.cfg.IdleTimeout
 	for {
-		idle := time.Since(time.Unix(0, s.heard.Load()))
+		idle := s.heard.idle()
 		if idle >= limit {
 			return errs.New(errs.Unavailable, "runner session: no word from the runner for %s", limit)
 		}
@@ -213,7 +211,7 @@ func (s *runnerSession) receive(ctx context.Context) {
 			s.end(err)
 			return
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.now()
 		if !first {
 			s.handle(ctx, up)
 			continue
