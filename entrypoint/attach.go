@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"waypoint/api/entrypointpb"
+	"waypoint/api/logspb"
 	"waypoint/client"
 	"waypoint/errs"
 	"waypoint/internal/backoff"
@@ -28,8 +29,11 @@ type attach struct {
 	node   string          // address
 	seat   context.Context // streams of it go to the same node
 	cancel context.CancelCauseFunc
-	heard  atomic.Int64 // when the last message came, unix nanoseconds
+	opened time.Time
+	heard  atomic.Int64 // when the last message came, in nanoseconds since opened
 	move   chan struct{}
+
+	generation uint64
 
 	since time.Time
 	told  *entrypointpb.ChildState // with hello
@@ -45,7 +49,10 @@ type attach struct {
 func (u *uplink) attach(ctx context.Context) (*attach, error) {
 	seat := client.Sticky(ctx)
 	ctx, cancel := context.WithCancelCause(seat)
-	a := &attach{u: u, seat: seat, cancel: cancel, move: make(chan struct{}, 1), over: make(chan struct{})}
+	a := &attach{
+		u: u, seat: seat, cancel: cancel, opened: time.Now(),
+		move: make(chan struct{}, 1), over: make(chan struct{}),
+	}
 	timer := time.AfterFunc(welcomeIn, func() {
 		cancel(errs.New(errs.Unavailable, "%s did not answer within %s", client.NodeOf(seat), welcomeIn))
 	})
@@ -88,9 +95,9 @@ func (a *attach) open(ctx context.Context) (*entrypointpb.Welcome, error) {
 	}
 	a.stream = stream
 	a.node = client.NodeOf(a.seat)
-	a.heard.Store(time.Now().UnixNano())
+	a.hear()
 	hello := a.u.hello()
-	a.told = hello.GetChild()
+	a.told, a.generation = hello.GetChild(), hello.GetGeneration()
 	if err := a.send(&entrypointpb.Up{Kind: &entrypointpb.Up_Hello{Hello: hello}}); err != nil {
 		return nil, err
 	}
@@ -137,6 +144,10 @@ func (a *attach) send(up *entrypointpb.Up) error {
 	return nil
 }
 
+// hear notes that the home node has said something. The time counts from the
+// opening, so that a jump of the system's clock makes nobody silent.
+func (a *attach) hear() { a.heard.Store(int64(time.Since(a.opened))) }
+
 // receive handles what the home node says until the stream ends.
 func (a *attach) receive(ctx context.Context) error {
 	for {
@@ -150,11 +161,10 @@ func (a *attach) receive(ctx context.Context) error {
 		if err != nil {
 			return why("attached to "+a.node, err)
 		}
-		a.heard.Store(time.Now().UnixNano())
+		a.hear()
 		switch kind := down.GetKind().(type) {
 		case *entrypointpb.Down_Config:
-			a.u.execs.configure(kind.Config.GetVariables())
-			a.u.offer(kind.Config)
+			a.u.offer(kind.Config, a.generation)
 		case *entrypointpb.Down_Exec:
 			a.u.execs.open(a.seat, kind.Exec.GetSessionId())
 		case *entrypointpb.Down_Move:
@@ -186,7 +196,7 @@ func (a *attach) keepAlive(ctx context.Context) error {
 			return nil
 		case <-news:
 		case <-tick.C:
-			if quiet := time.Since(time.Unix(0, a.heard.Load())); quiet > silence {
+			if quiet := time.Since(a.opened) - time.Duration(a.heard.Load()); quiet > silence {
 				return errs.New(errs.Unavailable, "%s has said nothing for %s", a.node, quiet.Round(time.Second))
 			}
 			if err := a.send(&entrypointpb.Up{Kind: &entrypointpb.Up_Ping{Ping: true}}); err != nil {
@@ -214,8 +224,8 @@ func (a *attach) ship(ctx context.Context, after uint64) error {
 		if err := a.send(&entrypointpb.Up{Kind: &entrypointpb.Up_Logs{Logs: up}}); err != nil {
 			return err
 		}
-		if len(batch) == batchLines {
-			continue
+		if full(batch) {
+			continue // there is more: a pause would make us slower than the app
 		}
 		pause.Reset(batchPause)
 		select {
@@ -224,6 +234,15 @@ func (a *attach) ship(ctx context.Context, after uint64) error {
 			return nil
 		}
 	}
+}
+
+// full tells whether a batch may have left lines behind.
+func full(batch []*logspb.Line) bool {
+	bytes := 0
+	for _, l := range batch {
+		bytes += len(l.GetData())
+	}
+	return len(batch) == batchLines || bytes >= batchBytes/2
 }
 
 // goodbye tells the exit code and waits for the home node to end the stream,

@@ -142,6 +142,41 @@ func TestChildThatCannotStartWithItsConfigurationGetsTheOneBefore(t *testing.T) 
 	}
 }
 
+func TestOlderConfigurationIsNeverTaken(t *testing.T) {
+	u := &uplink{configs: make(chan *entrypointpb.Config, 1)}
+	u.execs = newExecs(u, nil, nil)
+	for _, step := range []struct {
+		epoch             string
+		index, generation uint64
+		taken             bool
+	}{
+		{"01A", 5, 1, true},
+		{"01A", 4, 2, false}, // a new home that lags
+		{"01A", 6, 2, true},
+		{"01A", 5, 1, false}, // the former one, late
+		{"01A", 7, 1, true},
+		{"01B", 1, 2, true}, // history was replaced
+		{"01A", 9, 1, false},
+	} {
+		offered := config(step.index, "I", fmt.Sprint(step.index))
+		offered.Epoch = step.epoch
+		u.offer(offered, step.generation)
+		select {
+		case got := <-u.configs:
+			if got != offered || !step.taken {
+				t.Errorf("%+v was taken", step)
+			}
+		default:
+			if step.taken {
+				t.Errorf("%+v was not taken", step)
+			}
+		}
+		if last := (*u.execs.env.Load())[0]; (last == "I="+fmt.Sprint(step.index)) != step.taken {
+			t.Errorf("%+v: commands get %s", step, last)
+		}
+	}
+}
+
 func TestReattachesElsewhereWithoutTouchingTheChild(t *testing.T) {
 	h := homes(t, 3)
 	for _, node := range h {

@@ -254,6 +254,21 @@ func TestTerminalStaysATerminal(t *testing.T) {
 	}
 }
 
+func TestOnlyASmallBatchWaitsForMore(t *testing.T) {
+	line := func(n int) *logspb.Line { return &logspb.Line{Data: make([]byte, n)} }
+	for want, batch := range map[bool][]*logspb.Line{
+		false: {line(100), line(200)},
+		true:  {line(6 << 10), line(6 << 10), line(6 << 10)}, // the next one did not fit
+	} {
+		if got := full(batch); got != want {
+			t.Errorf("full is %v of %d lines", got, len(batch))
+		}
+	}
+	if !full(make([]*logspb.Line, batchLines)) {
+		t.Error("most lines are not full")
+	}
+}
+
 func TestCutterCutsAndFlushes(t *testing.T) {
 	book := newLogbook(1 << 20)
 	c := &cutter{book: book, source: logspb.Source_SOURCE_STDOUT}

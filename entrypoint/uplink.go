@@ -44,6 +44,7 @@ type uplink struct {
 	mu         sync.Mutex
 	generation uint64
 	have       *entrypointpb.HaveConfig
+	haveBy     uint64 // generation of the attach that it came by
 	child      *entrypointpb.ChildState
 	childNews  chan struct{} // closed at the next report
 	said       map[string]bool
@@ -194,12 +195,21 @@ func (u *uplink) hello() *entrypointpb.Hello {
 	}
 }
 
-// offer hands a configuration to the supervisor in place of one that it has
-// not taken yet.
-func (u *uplink) offer(config *entrypointpb.Config) {
+// offer hands a configuration that came by an attach to the supervisor, in
+// place of one that it has not taken yet. While two attaches are open the one
+// of a node that lags may bring an older configuration, which is dropped.
+func (u *uplink) offer(config *entrypointpb.Config, generation uint64) {
 	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.have != nil {
+		same := config.GetEpoch() == u.have.GetEpoch()
+		if same && config.GetIndex() < u.have.GetIndex() || !same && generation < u.haveBy {
+			return
+		}
+	}
 	u.have = &entrypointpb.HaveConfig{Epoch: config.GetEpoch(), Index: config.GetIndex(), Hash: config.GetHash()}
-	u.mu.Unlock()
+	u.haveBy = generation
+	u.execs.configure(config.GetVariables())
 	for {
 		select {
 		case u.configs <- config:
