@@ -31,8 +31,22 @@ func (o *operation) destroy(ctx context.Context) error {
 				list = append(list, d)
 			}
 		}
+		list, err := o.stillSurplus(ctx, list)
+		if err != nil {
+			return "", err
+		}
 		return o.destroyAll(ctx, list)
 	})
+}
+
+// stillSurplus leaves out, of what was to be pruned when the job was queued,
+// what has come into use since. What a user names is destroyed in any case.
+func (o *operation) stillSurplus(ctx context.Context, list []*deploymentpb.Deployment) ([]*deploymentpb.Deployment, error) {
+	if o.spec.GetPruneRetain() == 0 || len(list) == 0 {
+		return list, nil
+	}
+	used, err := o.inUse(ctx, list[0].GetApp())
+	return unused(list, used), err
 }
 
 // destroyEvery goes on until the list shows nothing that this job has not dealt
@@ -155,6 +169,7 @@ func (o *operation) delegate(ctx context.Context, host string, list []*deploymen
 	spec := &jobpb.Spec{
 		Operation: jobpb.Operation_OPERATION_DESTROY, Project: o.spec.GetProject(), App: o.spec.GetApp(),
 		Workspace: o.spec.GetWorkspace(), Target: &jobpb.Target{Host: host}, MaxAttempts: 3,
+		PruneRetain: o.spec.GetPruneRetain(), // tells a prune from what a user has asked for
 	}
 	for _, d := range list {
 		if !known[d.GetId()] {

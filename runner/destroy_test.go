@@ -99,6 +99,68 @@ func TestReleaseKeepsTheNewestDeployments(t *testing.T) {
 	}
 }
 
+// releaser is a releaser that does as a test says.
+type releaser func(sequence uint64)
+
+func (f releaser) Release(_ context.Context, req *plugin.ReleaseRequest) (*plugin.Released, error) {
+	f(req.Sequence)
+	return &plugin.Released{}, nil
+}
+
+func TestPruneSparesWhatAnotherJobHasReleased(t *testing.T) {
+	b := newBench(t, 15*time.Second, 1)
+	b.project(deployApp + "\n  release {\n    use \"test\" {}\n  }")
+	p := newPlatform()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	b.start(func(c *runner.Config) {
+		p.on("a")(c)
+		c.Slots = 2
+		c.Plugins.Releasers["test"] = releaser(func(sequence uint64) {
+			if sequence == 1 {
+				close(begun)
+				<-goOn
+			}
+		})
+	})
+	spec := b.spec(jobpb.Operation_OPERATION_UP)
+	spec.PruneRetain = 1
+	slow := b.submit(spec)
+	receive(t, begun)
+	b.up(1) // spares what is about to be released
+	if p.running() != 2 {
+		t.Errorf("%d run while the first is being released", p.running())
+	}
+	close(goOn)
+	b.ended(slow, jobpb.State_STATE_SUCCEEDED)
+	current := b.Store.Read().CurrentRelease(&deploymentpb.AppRef{Project: "shop", App: "web", Workspace: "default"})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.runs[current.GetDeploymentId()] {
+		t.Errorf("v%d is released and does not run", current.GetDeploymentSequence())
+	}
+}
+
+func TestPruneLeftToAnotherHostSparesWhatCameIntoUse(t *testing.T) {
+	b := newBench(t, 15*time.Second, 1)
+	b.project(deployApp)
+	onA, onB := newPlatform(), newPlatform()
+	_, stopA := b.start(onA.on("a"))
+	b.up(0)
+	stopA()
+	b.start(onB.on("b"))
+	first := b.deployments()[0]
+	b.up(1)
+	spec := b.spec(jobpb.Operation_OPERATION_RELEASE)
+	spec.DeploymentIds = []string{first.GetId()}
+	b.ended(b.submit(spec), jobpb.State_STATE_SUCCEEDED)
+	queued := b.Store.Read().Jobs(stateQueued())
+	b.start(onA.on("a"))
+	b.ended(queued[0].GetId(), jobpb.State_STATE_SUCCEEDED)
+	if onA.running() != 1 {
+		t.Error("what is released was destroyed")
+	}
+}
+
 func TestFailedDeploymentIsRecordedAndPrunedLater(t *testing.T) {
 	b := newBench(t, 15*time.Second, 1)
 	b.project(deployApp)

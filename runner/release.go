@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"waypoint/api/deploymentpb"
 	"waypoint/config"
@@ -102,7 +103,11 @@ func (o *operation) prune(ctx context.Context, app *config.App, released *deploy
 	if err != nil {
 		return err
 	}
-	victims := surplus(list, released, retain)
+	used, err := o.inUse(ctx, o.ref(app))
+	if err != nil {
+		return err
+	}
+	victims := unused(surplus(list, released, retain), used)
 	if len(victims) == 0 {
 		return nil
 	}
@@ -129,4 +134,31 @@ func surplus(list []*deploymentpb.Deployment, released *deploymentpb.Deployment,
 		}
 	}
 	return victims
+}
+
+// inUse returns the ids of the deployments that must not be pruned: the one that
+// the app's users are led to now, which may be another job's, and those that
+// they are about to be led to.
+func (o *operation) inUse(ctx context.Context, ref *deploymentpb.AppRef) (map[string]bool, error) {
+	answer, err := o.deployments.ListReleases(ctx, &deploymentpb.ListReleasesRequest{App: ref, Limit: listLimit})
+	if err != nil {
+		return nil, fmt.Errorf("list releases: %w", err)
+	}
+	used := map[string]bool{}
+	current := false
+	for _, release := range answer.GetReleases() { // newest first
+		switch release.GetStatus() {
+		case deploymentpb.Status_STATUS_RUNNING:
+			used[release.GetDeploymentId()] = true
+		case deploymentpb.Status_STATUS_SUCCEEDED:
+			if !current {
+				used[release.GetDeploymentId()], current = true, true
+			}
+		}
+	}
+	return used, nil
+}
+
+func unused(list []*deploymentpb.Deployment, used map[string]bool) []*deploymentpb.Deployment {
+	return slices.DeleteFunc(list, func(d *deploymentpb.Deployment) bool { return used[d.GetId()] })
 }
