@@ -34,6 +34,8 @@ func (l *lookup) addrs(nodeID string) []string {
 			out = append(out, addr)
 		}
 	}
+	// Whoever answers anywhere must prove to be that node, so a guess does no harm.
+	add(l.gossip.Claim(nodeID).GetAddr())
 	heard, listed := l.gossip.Node(nodeID).GetAddr(), l.store.Read().Node(nodeID).GetAddr()
 	if l.gossip.State(nodeID) == gossip.Alive {
 		add(heard)
@@ -46,7 +48,6 @@ func (l *lookup) addrs(nodeID string) []string {
 		}
 	}
 	if listed == "" {
-		// Whoever answers there must still prove to be that node.
 		for _, addr := range l.remembered.Seeds {
 			add(addr)
 		}

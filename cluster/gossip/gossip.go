@@ -68,9 +68,13 @@ type Gossip struct {
 	logger  hclog.Logger
 	changed func()
 
-	mu    sync.Mutex
-	meta  []byte
-	nodes map[string]entry
+	mu     sync.Mutex
+	meta   []byte
+	nodes  map[string]entry
+	claims map[string]*clusterpb.Node // see Claim
+
+	ending  sync.Mutex // held while leaving or stopping
+	stopped bool
 }
 
 type entry struct {
@@ -80,12 +84,13 @@ type entry struct {
 
 // Start begins to listen and to answer. The node joins nobody before Run.
 func Start(cfg Config) (*Gossip, error) {
-	g := &Gossip{id: cfg.NodeID, logger: cfg.Logger, changed: cfg.Changed, meta: []byte{staying}, nodes: make(map[string]entry)}
+	g := &Gossip{id: cfg.NodeID, logger: cfg.Logger, changed: cfg.Changed, meta: []byte{staying},
+		nodes: make(map[string]entry), claims: make(map[string]*clusterpb.Node)}
 	conf, err := settings(cfg)
 	if err != nil {
 		return nil, err
 	}
-	conf.Delegate, conf.Events = delegate{g}, events{g}
+	conf.Delegate, conf.Events, conf.Conflict = delegate{g}, events{g}, events{g}
 	list, err := memberlist.Create(conf)
 	if err != nil {
 		return nil, fmt.Errorf("listen for gossip on %s: %w", cfg.Bind, err)
@@ -213,6 +218,16 @@ func (g *Gossip) Node(id string) *clusterpb.Node {
 	return g.nodes[id].node
 }
 
+// Claim returns what somebody has announced who calls itself the node but is
+// elsewhere than where gossip believes the node to be alive; nil if nobody does.
+// A node that was killed and came back at another address is there, long before
+// the others have missed its former process.
+func (g *Gossip) Claim(id string) *clusterpb.Node {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.claims[id]
+}
+
 // State returns what a node is held for.
 func (g *Gossip) State(id string) State {
 	g.mu.Lock()
@@ -225,41 +240,77 @@ func (g *Gossip) State(id string) State {
 
 // Leave says goodbye, so that the others need not find out, and stops. The
 // library's goodbye alone would not do: it does not tell the others' programs
-// that it was one, and may be lost when the sockets close behind it.
+// that it was one, and may be lost when the sockets close behind it. After Stop
+// it does nothing.
 func (g *Gossip) Leave() error {
+	g.ending.Lock()
+	defer g.ending.Unlock()
+	if g.stopped {
+		return nil
+	}
 	g.mu.Lock()
 	g.meta = append([]byte{leaving}, g.meta[1:]...)
 	g.mu.Unlock()
-	return errors.Join(g.list.UpdateNode(leaveLimit), g.list.Leave(leaveLimit), g.Stop())
+	return errors.Join(g.list.UpdateNode(leaveLimit), g.list.Leave(leaveLimit), g.stop())
 }
 
 // Stop stops without a goodbye.
-func (g *Gossip) Stop() error { return g.list.Shutdown() }
+func (g *Gossip) Stop() error {
+	g.ending.Lock()
+	defer g.ending.Unlock()
+	return g.stop()
+}
+
+func (g *Gossip) stop() error {
+	g.stopped = true
+	return g.list.Shutdown()
+}
 
 func (g *Gossip) set(n *memberlist.Node, state State) {
+	if len(n.Meta) > 0 && n.Meta[0] == leaving {
+		state = Left
+	}
+	node := g.read(n)
+	g.mu.Lock()
+	g.nodes[n.Name] = entry{node, state}
+	if state == Alive {
+		delete(g.claims, n.Name)
+	}
+	g.mu.Unlock()
+	g.changed()
+}
+
+// read returns what a node has announced.
+func (g *Gossip) read(n *memberlist.Node) *clusterpb.Node {
 	node := &clusterpb.Node{}
 	if len(n.Meta) > 0 {
-		if n.Meta[0] == leaving {
-			state = Left
-		}
 		if err := proto.Unmarshal(n.Meta[1:], node); err != nil {
 			g.logger.Warn("cannot read a node's gossip metadata", "node", n.Name, "error", err)
 		}
 	}
 	node.Id = n.Name
 	node.GossipAddr = hostPort(n)
-	g.mu.Lock()
-	g.nodes[n.Name] = entry{node, state}
-	g.mu.Unlock()
-	g.changed()
+	return node
 }
 
-// events implements memberlist.EventDelegate.
+// events implements memberlist.EventDelegate and memberlist.ConflictDelegate.
 type events struct{ g *Gossip }
 
 func (e events) NotifyJoin(n *memberlist.Node)   { e.g.set(n, Alive) }
 func (e events) NotifyUpdate(n *memberlist.Node) { e.g.set(n, Alive) }
 func (e events) NotifyLeave(n *memberlist.Node)  { e.g.set(n, Dead) }
+
+// NotifyConflict keeps what another address says of a node.
+func (e events) NotifyConflict(_, other *memberlist.Node) {
+	if other.Name == e.g.id {
+		return // what others believe of this node
+	}
+	node := e.g.read(other)
+	e.g.mu.Lock()
+	e.g.claims[other.Name] = node
+	e.g.mu.Unlock()
+	e.g.changed()
+}
 
 // delegate implements memberlist.Delegate: metadata, and nothing else.
 type delegate struct{ g *Gossip }

@@ -88,3 +88,36 @@ func TestTooMuchMetadataIsRefused(t *testing.T) {
 		t.Error("600 bytes of metadata were accepted")
 	}
 }
+
+func TestNodeThatCameBackElsewhereIsHeardOf(t *testing.T) {
+	t.Parallel()
+	a := start(t, "a", nil, 1)
+	known := map[string]string{"a": a.Addr()}
+	old := start(t, "b", known, 1)
+	sees(t, a, "b", Alive)
+	if a.Claim("b") != nil {
+		t.Error("a claim of the node that is there")
+	}
+	old.Stop() // without a goodbye, like a kill
+	back, err := Start(Config{
+		NodeID: "b", Bind: "127.0.0.1:0", Key: bytes.Repeat([]byte{1}, 32), Profile: "wan",
+		Logger: hclog.NewNullLogger(), Changed: func() {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer back.Stop()
+	if err := back.Announce(&clusterpb.Node{Name: "bee", Addr: "b:2"}); err != nil {
+		t.Fatal(err)
+	}
+	back.join(t.Context(), known)
+	if a.State("b") != Alive {
+		t.Skip("the former process was missed already")
+	}
+	wait.For(t, patience, "the claim", func() bool {
+		return a.Claim("b").GetAddr() == "b:2" || a.Node("b").GetAddr() == "b:2"
+	})
+	if back.Claim("b") != nil {
+		t.Error("a node takes what others say of it for another node")
+	}
+}
