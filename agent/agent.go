@@ -6,6 +6,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -132,7 +133,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		defer context.AfterFunc(failed, func() { stop(context.Cause(failed)) })()
 		return unlessCanceled(a.cluster.Run(running))
 	})
-	group.Go("api", func(context.Context) error { return a.serve(left) })
+	group.Go("api", func(context.Context) error { return a.serve() })
+	group.Go("end of the api", func(context.Context) error {
+		<-left
+		a.server.Stop()
+		return nil
+	})
 	group.Go("instances", func(context.Context) error { return unlessCanceled(a.instances.Run(sessions)) })
 	group.Go("runners", func(context.Context) error { return unlessCanceled(a.runners.Run(sessions)) })
 	group.Go("sessions", func(context.Context) error {
@@ -143,17 +149,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// serve answers calls until the cluster part has ended.
-func (a *Agent) serve(left <-chan struct{}) error {
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-left
-		a.server.Stop()
-	}()
+// serve answers calls until the server is stopped, or the cluster part has
+// ended and closed its listener; why it did is for that part to say.
+func (a *Agent) serve() error {
 	err := a.server.Serve(a.cluster.GRPCListener())
-	<-stopped
-	if errors.Is(err, grpc.ErrServerStopped) {
+	if errors.Is(err, grpc.ErrServerStopped) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
