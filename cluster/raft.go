@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"time"
+
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
@@ -12,7 +14,7 @@ const maxAppend = 64
 func raftConfig(logger hclog.Logger, tune Tuning, nodeID string, notify chan<- bool) *raft.Config {
 	conf := raft.DefaultConfig()
 	conf.LocalID = raft.ServerID(nodeID)
-	conf.Logger = logger.Named("raft")
+	conf.Logger = newQuiet(logger.Named("raft"), time.Now)
 	conf.HeartbeatTimeout = tune.Heartbeat
 	conf.ElectionTimeout = tune.Election
 	conf.LeaderLeaseTimeout = tune.Lease
