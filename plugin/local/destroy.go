@@ -76,12 +76,19 @@ func (p *Platform) end(ctx context.Context, req *plugin.DestroyRequest, rec *rec
 	for _, proc := range rec.Processes {
 		if h := proc.open(); h != nil {
 			left = append(left, h)
+			continue
+		}
+		// An entrypoint that was killed has left its command running.
+		for _, orphan := range leftBehind(proc.PID, req.ID) {
+			if h := orphan.open(); h != nil {
+				left = append(left, h)
+			}
 		}
 	}
 	if len(left) == 0 {
 		return nil
 	}
-	fmt.Fprintf(req.Output, "stop %d instances\n", len(left))
+	fmt.Fprintf(req.Output, "stop %d processes\n", len(left))
 	for _, h := range left {
 		if err := h.signal(syscall.SIGTERM); err != nil {
 			return errs.New(errs.PermissionDenied, "stop pid %d: %w", h.pid, err)

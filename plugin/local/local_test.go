@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -135,6 +136,40 @@ func TestInstancesRunUntilTheyAreDestroyed(t *testing.T) {
 		t.Errorf("the folder is left: %v", err)
 	}
 	b.destroy("d1")
+}
+
+func TestDestroyFindsWhatAKilledEntrypointLeftRunning(t *testing.T) {
+	b := newBench(t)
+	b.write("entrypoint", "#!/bin/sh\n\"$@\" &\necho $! >\"$ATTACHED/pid\"\nwait\n")
+	if _, err := b.platform.Deploy(context.Background(), b.request("d1", 1, nil)); err != nil {
+		t.Fatal(err, b.output.String())
+	}
+	var pid int
+	wait.For(t, 20*time.Second, "the command's pid", func() bool {
+		text, err := os.ReadFile(filepath.Join(b.attached, "pid"))
+		if err != nil {
+			return false
+		}
+		pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		return err == nil
+	})
+	born, err := startTime(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := b.record("d1").Processes[0]
+	if err := syscall.Kill(leader.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	wait.For(t, 20*time.Second, "the entrypoint to end", func() bool { return !leader.alive() })
+	app := process{PID: pid, Start: born}
+	if !app.alive() {
+		t.Fatal("the command has ended by itself")
+	}
+	b.destroy("d1")
+	if app.alive() {
+		t.Error("the command is left")
+	}
 }
 
 func TestDeploymentKeepsItsOwnCopyOfTheArtifact(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -97,6 +98,20 @@ func sessionMembers(session int) []process {
 		}
 	}
 	return members
+}
+
+// leftBehind returns what is left of a session whose leader has ended, as far
+// as it has the deployment in its environment: the leader's number may belong
+// to another session by now.
+func leftBehind(session int, deployment string) []process {
+	var left []process
+	for _, member := range sessionMembers(session) {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", member.PID))
+		if err == nil && slices.Contains(strings.Split(string(environ), "\x00"), envDeployment+"="+deployment) {
+			left = append(left, member)
+		}
+	}
+	return left
 }
 
 // stat is what is used of /proc/<pid>/stat; see proc_pid_stat(5).

@@ -18,6 +18,9 @@ import (
 // down: a runner that dies in between closes the pipe, and the process ends.
 const gate = `read -r go && exec "$@" </dev/null`
 
+// envDeployment is a variable that an instance and its processes have.
+const envDeployment = "WAYPOINT_DEPLOYMENT_ID"
+
 // start starts instance n (from 1) and adds it to the record.
 func (p *Platform) start(req *plugin.DeployRequest, body *Body, rec *record, n int) (*process, error) {
 	output, err := openLog(p.dir(req.ID), body.Log, n)
@@ -62,7 +65,7 @@ func environ(req *plugin.DeployRequest, body *Body) []string {
 	return append(child.Environ(body.Env),
 		"WAYPOINT_SERVER_ADDR="+strings.Join(req.Entrypoint.ServerAddrs, ","),
 		"WAYPOINT_SERVER_CA="+req.Entrypoint.ServerCA,
-		"WAYPOINT_DEPLOYMENT_ID="+req.ID,
+		envDeployment+"="+req.ID,
 		"WAYPOINT_ENTRYPOINT_TOKEN="+req.Entrypoint.Token,
 	)
 }
