@@ -116,6 +116,7 @@ func (a *attach) watchIdle(ctx context.Context, timer *time.Timer) error {
 
 // receive handles what the instance sends, until the stream ends.
 func (a *attach) receive(ctx context.Context) {
+	defer a.end(errDefect()) // unless it has ended for a reason
 	first := true
 	for {
 		up, err := a.stream.Recv()

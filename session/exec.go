@@ -11,6 +11,7 @@ import (
 	"waypoint/api/execpb"
 	"waypoint/errs"
 	"waypoint/internal/ids"
+	"waypoint/internal/task"
 )
 
 const (
@@ -150,8 +151,8 @@ func (in *Instances) pump(ctx context.Context, open *execpb.Open, side ExecSide,
 		return errLost(err)
 	}
 	outputs, inputs := make(chan error, 1), make(chan error, 1)
-	if !in.spawn(func() { outputs <- pumpOutput(side, caller) }) ||
-		!in.spawn(func() { inputs <- pumpInput(ctx, side, caller.stream, done) }) {
+	if !in.spawn(func() { outputs <- task.Protect(func() error { return pumpOutput(side, caller) }) }) ||
+		!in.spawn(func() { inputs <- task.Protect(func() error { return pumpInput(ctx, side, caller.stream, done) }) }) {
 		return errShutdown()
 	}
 	select {

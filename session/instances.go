@@ -139,13 +139,14 @@ func errShutdown() error {
 }
 
 // spawn starts fn, for which Run waits. It returns false after the end of Run.
+// A panic in fn is logged and does not end the node.
 func (in *Instances) spawn(fn func()) bool {
 	in.life.Lock()
 	defer in.life.Unlock()
 	if in.closed {
 		return false
 	}
-	in.tasks.Go(fn)
+	in.tasks.Go(survivor(in.cfg.Logger, fn))
 	return true
 }
 

@@ -95,9 +95,10 @@ func (k workKey) fence() *deploymentpb.Fence {
 
 // NewRunners returns an empty registry. Streams wait until Run is called.
 func NewRunners(cfg RunnersConfig) *Runners {
+	cfg = cfg.withDefaults()
 	return &Runners{
-		cfg:      cfg.withDefaults(),
-		life:     lifeline{started: make(chan struct{})},
+		cfg:      cfg,
+		life:     lifeline{logger: cfg.Logger, started: make(chan struct{})},
 		toSync:   make(chan struct{}, 1),
 		toRows:   make(chan struct{}, 1),
 		toRenew:  make(chan struct{}, 1),

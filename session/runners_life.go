@@ -3,10 +3,16 @@ package session
 import (
 	"context"
 	"sync"
+
+	"github.com/hashicorp/go-hclog"
+
+	"waypoint/errs"
+	"waypoint/internal/task"
 )
 
 // lifeline ties streams and goroutines to the Run of a registry.
 type lifeline struct {
+	logger  hclog.Logger
 	started chan struct{}   // closed when Run has begun
 	base    context.Context // Run's, once it has begun
 
@@ -29,15 +35,30 @@ func (l *lifeline) begin(ctx context.Context) (finish func()) {
 	}
 }
 
-// spawn starts fn, for which finish waits. It returns false after that.
+// spawn starts fn, for which finish waits. It returns false after that. A panic
+// in fn is logged and does not end the node.
 func (l *lifeline) spawn(fn func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return false
 	}
-	l.tasks.Go(fn)
+	l.tasks.Go(survivor(l.logger, fn))
 	return true
+}
+
+// survivor returns fn so that a panic in it is logged and goes no further.
+func survivor(logger hclog.Logger, fn func()) func() {
+	return func() {
+		if err := task.Protect(func() error { fn(); return nil }); err != nil {
+			logger.Error("a defect ended a task of a session", "error", err)
+		}
+	}
+}
+
+// errDefect ends a stream whose task has panicked.
+func errDefect() error {
+	return errs.New(errs.Internal, "a defect of this node has ended the stream: its log says more")
 }
 
 // enter returns ctx, which then also ends with Run, once Run has begun.

@@ -205,6 +205,7 @@ func (s *runnerSession) watchIdle(ctx context.Context, timer *time.Timer) error 
 
 // receive handles what the runner sends, until the stream ends.
 func (s *runnerSession) receive(ctx context.Context) {
+	defer s.end(errDefect()) // unless it has ended for a reason
 	for first := true; ; first = false {
 		up, err := s.stream.Recv()
 		if err != nil {

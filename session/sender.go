@@ -24,6 +24,17 @@ func (s *sender[D]) wake(next func() *D) {
 
 // drain sends until nothing waits. After a failure nothing is sent any more.
 func (s *sender[D]) drain(next func() *D) {
+	finished := false
+	defer func() {
+		if !finished { // a panic: sending stays set, so nothing wakes it
+			s.fail(errDefect())
+		}
+	}()
+	s.sendAll(next)
+	finished = true
+}
+
+func (s *sender[D]) sendAll(next func() *D) {
 	for {
 		s.mu.Lock()
 		d := next()
