@@ -38,7 +38,7 @@ func (a *admission) AcceptJoin(ctx context.Context, req *clusterpb.JoinRequest) 
 	serial := pki.Serial([]byte(req.GetTokenId()), keyHash)
 	secretHash := sha256.Sum256(req.GetSecret())
 	joiner := req.GetNode()
-	_, err = a.writes.Apply(ctx, &commandpb.Command{
+	listed, err := a.writes.Apply(ctx, &commandpb.Command{
 		RequestId: a.newRequestID(), TokenId: nodeToken(a.NodeID()),
 		Kind: &commandpb.Command_JoinTokenUse{JoinTokenUse: &commandpb.JoinTokenUse{
 			TokenId: req.GetTokenId(), SecretHash: secretHash[:], CsrKeyHash: keyHash, Serial: serial.Text(16),
@@ -50,6 +50,11 @@ func (a *admission) AcceptJoin(ctx context.Context, req *clusterpb.JoinRequest) 
 	})
 	if err != nil {
 		return nil, err
+	}
+	// A request that comes again may name another node: that one is not listed,
+	// or is somebody else.
+	if first := listed.GetIds(); len(first) == 0 || first[0] != joiner.GetId() {
+		return nil, errs.New(errs.Unauthenticated, "join: the join token has been used for another node id: make another one")
 	}
 	cert, err := ca.Sign(key, a.ClusterID(), joiner.GetId(), serial, time.Now())
 	if err != nil {
@@ -68,6 +73,9 @@ func (a *admission) checkJoin(req *clusterpb.JoinRequest) (*ecdsa.PublicKey, []b
 		return nil, nil, errs.New(errs.Invalid, "join: a node's name has 1 to %d bytes, this has %d", maxName, len(name))
 	}
 	active := a.store.Read().Meta().NodeVersion
+	if active == 0 {
+		return nil, nil, errs.New(errs.Unavailable, "join: this node has not received the cluster's state yet")
+	}
 	must := &versionpb.Range{Min: active, Current: active}
 	if _, err := protocol.Negotiate(protocol.Node, must, node.GetBuild().GetRanges().GetNode()); err != nil {
 		return nil, nil, fmt.Errorf("join: %w", err)

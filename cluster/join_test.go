@@ -7,11 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"waypoint/api/clusterpb"
+	"waypoint/cluster/pki"
 	"waypoint/errs"
 	"waypoint/fsm"
 	"waypoint/internal/ids"
 	"waypoint/internal/token"
 	"waypoint/state"
+	"waypoint/version"
 )
 
 func TestBootstrapMakesATokenThatTheClusterKnows(t *testing.T) {
@@ -167,6 +170,36 @@ func TestInterruptedJoinGoesOnAsTheSameNode(t *testing.T) {
 	run(t, cfg).ready()
 	if n := len(a.Members()); n != 2 {
 		t.Errorf("the cluster has %d members", n)
+	}
+}
+
+func TestJoinerGetsNoCertificateOfAnotherNode(t *testing.T) {
+	t.Parallel()
+	a := first(t, "a")
+	tok, err := parseJoinToken(a.joinToken(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := pki.Request(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := &clusterpb.JoinRequest{TokenId: tok.TokenID, Secret: tok.Secret, Csr: csr,
+		Node: &clusterpb.Node{Id: ids.New(), Name: "b", Build: version.Build()}}
+	for range 2 { // the answer may have been lost
+		if _, err := a.AcceptJoin(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{a.NodeID(), ids.New()} {
+		req.Node.Id = id
+		if _, err := a.AcceptJoin(t.Context(), req); !errs.Is(err, errs.Unauthenticated) {
+			t.Errorf("again as node %s: %v", id, err)
+		}
 	}
 }
 
