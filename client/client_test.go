@@ -127,7 +127,7 @@ func TestDefiniteAnswersAreNotRepeated(t *testing.T) {
 	ca := newAuthority(t)
 	n := startNode(t, ca.certificate(t, "server.c1"))
 	c := newClient(t, Config{Addrs: []string{n.addr}, CA: ca.pin()})
-	kinds := []errs.Kind{errs.NotFound, errs.Invalid, errs.OutcomeUnknown, errs.Protocol, errs.Unauthenticated, errs.Internal}
+	kinds := []errs.Kind{errs.NotFound, errs.Invalid, errs.Protocol, errs.Unauthenticated, errs.Internal}
 	for i, kind := range kinds {
 		n.set(func() { n.answer = func(context.Context, string) error { return errs.New(kind, "no") } })
 		if _, err := call(t.Context(), c); errs.KindOf(err) != kind {
@@ -136,6 +136,27 @@ func TestDefiniteAnswersAreNotRepeated(t *testing.T) {
 		if n.calls() != i+1 {
 			t.Fatalf("%s: %d calls", kind, n.calls()-i)
 		}
+	}
+}
+
+func TestCallWhoseNodeGaveUpIsAskedForElsewhere(t *testing.T) {
+	ca := newAuthority(t)
+	a, b := startNode(t, ca.certificate(t, "server.c1")), startNode(t, ca.certificate(t, "server.c1"))
+	c := newClient(t, Config{Addrs: []string{a.addr, b.addr}, CA: ca.pin()})
+	a.set(func() {
+		a.answer = func(context.Context, string) error { return errs.New(errs.OutcomeUnknown, "no answer yet") }
+	})
+	_, err := call(t.Context(), c)
+	check(t, err)
+	if a.calls() != 1 || b.calls() != 1 || a.header(0, protocol.HeaderRequestID) != b.header(0, protocol.HeaderRequestID) {
+		t.Errorf("%d and %d calls, ids %s and %s", a.calls(), b.calls(),
+			a.header(0, protocol.HeaderRequestID), b.header(0, protocol.HeaderRequestID))
+	}
+	// The servers know nothing any more of a request of long ago.
+	late := WithRequestID(t.Context(), ids.At(time.Now().Add(-2*dedupeWindow)))
+	b.set(func() { b.answer = a.answer })
+	if _, err := call(late, c); !errs.Is(err, errs.OutcomeUnknown) || b.calls() != 2 {
+		t.Errorf("after %d calls: %v", b.calls(), err)
 	}
 }
 

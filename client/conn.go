@@ -125,6 +125,11 @@ func (u *unary) judge(ctx, attempt context.Context, l *link, err error) (error, 
 		u.refusal = err
 		u.c.fail(l, err.Error())
 		return err, true
+	case kind == errs.OutcomeUnknown && answered && !u.tooOld():
+		// The node gave up waiting: under the same id another one finds out.
+		u.lost = l.addr
+		u.c.fail(l, err.Error())
+		return err, true
 	case u.clockWasWrong(kind):
 		u.corrected = true
 		u.id = ids.At(u.c.session.now())
@@ -132,6 +137,12 @@ func (u *unary) judge(ctx, attempt context.Context, l *link, err error) (error, 
 	default:
 		return err, false
 	}
+}
+
+// tooOld says that the servers do not remember this request any more.
+func (u *unary) tooOld() bool {
+	born, err := ids.Time(u.id)
+	return err != nil || u.c.session.now().Sub(born) > dedupeWindow
 }
 
 // clockWasWrong says that the servers refused the request id for its birth

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -54,10 +55,9 @@ func (w *writes) Apply(ctx context.Context, cmd *commandpb.Command) (*commandpb.
 			if cmd.GetRequestId() == "" {
 				return nil, err
 			}
-		case errors.Is(err, errShutdown):
-			return nil, err
-		case !errs.Is(err, errs.Unavailable) && limited.Err() == nil:
-			return nil, err
+		case errors.Is(err, errShutdown), !errs.Is(err, errs.Unavailable) && limited.Err() == nil:
+			// That this try was refused says nothing of an earlier one.
+			return nil, cmp.Or(unknown, err)
 		}
 		if rest(limited, pause, changed) != nil {
 			return nil, w.giveUp(ctx, unknown)
