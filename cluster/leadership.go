@@ -169,11 +169,12 @@ func (l *leadership) reign(ctx context.Context) error {
 		l.cancel = nil
 	}()
 	// Before this, the state may lack what former leaders have committed.
-	if err := l.raft.Barrier(l.tune.IO).Error(); err != nil {
-		return fmt.Errorf("apply what was committed before: %w", err)
-	}
+	err := l.raft.Barrier(l.tune.IO).Error()
 	if !l.holds(t.term) {
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("apply what was committed before: %w", err)
 	}
 	l.mu.Lock()
 	if ctx.Err() == nil {
