@@ -16,6 +16,9 @@ import (
 // client hears why, and more than an election takes.
 const freshLimit = 3 * time.Second
 
+// errBehind is of a node that has not applied what the leader has committed.
+var errBehind = errors.New("this node lags behind")
+
 // reads makes sure that what is read here is current.
 type reads struct {
 	*node
@@ -54,6 +57,9 @@ func (r *reads) Fresh(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return errs.New(errs.KindOf(ctx.Err()), "%w: %w", ctx.Err(), err)
 			}
+			if errors.Is(err, errBehind) {
+				return err
+			}
 			return r.noLeader()
 		}
 	}
@@ -69,7 +75,8 @@ func (r *reads) fresh(ctx context.Context) error {
 		return err
 	}
 	if err := r.store.WaitIndex(ctx, m.epoch, m.index); err != nil {
-		return err
+		_, here := r.store.Index()
+		return errs.New(errs.Unavailable, "%w: it has applied %d of %d entries; try again or use another node", errBehind, here, m.index)
 	}
 	// Indexes of different epochs do not compare: a restore is on its way.
 	if epoch, _ := r.store.Index(); epoch != m.epoch {
