@@ -39,10 +39,11 @@ func (e *Entry) Commit(index uint64, at time.Time) {
 	meta.Index = index
 	meta.Time = at.UnixNano()
 	Put(e.Command(), meta)
-	e.tx.reader.txn.Commit()
 
+	// Who sees the changes must not be told an index from before them.
 	e.store.mu.Lock()
 	defer e.store.mu.Unlock()
+	e.tx.reader.txn.Commit()
 	e.store.move(position{epoch: meta.Epoch, index: index})
 }
 
