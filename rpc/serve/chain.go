@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -100,7 +101,18 @@ func first(headers metadata.MD, name string) string {
 }
 
 func (c *chain) timeHeader() metadata.MD {
-	return metadata.Pairs(protocol.HeaderTime, strconv.FormatInt(c.Now().UnixMilli(), 10))
+	return metadata.Pairs(protocol.HeaderTime, strconv.FormatInt(c.requestTime().UnixMilli(), 10))
+}
+
+// requestTime is the time at which a request id should be born. Its age is judged
+// by the time of log entries, which never goes back: where a leader's clock was
+// ahead of the others, all clients would be taken for late.
+func (c *chain) requestTime() time.Time {
+	now := c.Now()
+	if last := c.Store.Read().Meta().Time; last.After(now) {
+		return last
+	}
+	return now
 }
 
 // indexTrailer says how current the answer is: as the local state, or as the

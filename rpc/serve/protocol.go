@@ -51,7 +51,7 @@ func (c *chain) checkProtocol(info *call.Info, guard policypb.Protocol, headers 
 func (c *chain) takeRequestID(info *call.Info, headers metadata.MD) error {
 	id := first(headers, protocol.HeaderRequestID)
 	if id == "" {
-		info.RequestID = ids.At(c.Now())
+		info.RequestID = ids.At(c.requestTime())
 		return nil
 	}
 	if _, err := ids.Time(id); err != nil || len(id) > maxRequestID {

@@ -168,6 +168,25 @@ func TestEveryAnswerCarriesTimeAndIndex(t *testing.T) {
 	}
 }
 
+func TestTimeIsNeverBeforeTheNewestEntry(t *testing.T) {
+	f := rpctest.New(t)
+	slow := time.Now().Add(-time.Hour) // the leader that was ahead, seen from a node that is not
+	born := ""
+	server := f.ServeWith(func(cfg *serve.Config) { cfg.Now = func() time.Time { return slow } },
+		&project{list: func(ctx context.Context) error { born = call.From(ctx).RequestID; return nil }})
+	header, _, err := list(t, server.Dial(f.User))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry := f.Store.Read().Meta().Time.UnixMilli()
+	if got := strings.Join(header.Get(protocol.HeaderTime), ""); got != strconv.FormatInt(entry, 10) {
+		t.Errorf("time header %s, entry %d", got, entry)
+	}
+	if at, err := ids.Time(born); err != nil || at.UnixMilli() != entry {
+		t.Errorf("a request id of %v, %v", at, err)
+	}
+}
+
 func TestCallWaitsForWhatItsCallerHasSeen(t *testing.T) {
 	f := rpctest.New(t)
 	var entered atomic.Int32
