@@ -69,7 +69,7 @@ type Tuning struct {
 	LostGrace time.Duration // what a dead node was home to is then marked lost
 	DeadAfter time.Duration // a server that is gone that long is removed
 
-	Leave         time.Duration // bounds leaving, without BeforeLeave
+	Leave         time.Duration // bounds stopping; more than IO, which Raft waits for a peer that is off
 	BeforeLeave   time.Duration // bounds BeforeLeave
 	Gossip        string        // profile of the gossip: "lan", "wan", "local"
 	SnapshotAfter uint64        // log entries
@@ -92,7 +92,7 @@ func LAN() Tuning {
 		LostGrace: 5 * time.Second,
 		DeadAfter: 72 * time.Hour,
 
-		Leave:         5 * time.Second,
+		Leave:         8 * time.Second,
 		BeforeLeave:   15 * time.Second,
 		Gossip:        "lan",
 		SnapshotAfter: 16384,
@@ -105,7 +105,7 @@ func WAN() Tuning {
 	t := LAN()
 	t.Heartbeat, t.Election, t.Lease = time.Second, time.Second, 750*time.Millisecond
 	t.Commit, t.IO, t.Confirm = 50*time.Millisecond, 10*time.Second, 3*time.Second
-	t.Leave = 10 * time.Second
+	t.Leave = 15 * time.Second
 	t.Gossip = "wan"
 	return t
 }

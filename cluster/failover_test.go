@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -366,5 +369,35 @@ func TestDiskThatHangsEndsALeavingNodeToo(t *testing.T) {
 	lead.dead.pass(broken)
 	if err := lead.stop(); !errors.Is(err, broken) {
 		t.Errorf("run ended with %v", err)
+	}
+}
+
+// TestNodeStopsThoughAPeerIsOff has a peer that does not even refuse
+// connections: what Raft waits for must not make a good end a bad one.
+func TestNodeStopsThoughAPeerIsOff(t *testing.T) {
+	t.Parallel()
+	for _, tune := range []Tuning{LAN(), WAN()} {
+		if tune.Leave < tune.IO+time.Second {
+			t.Errorf("stopping may take %v, one message %v", tune.Leave, tune.IO)
+		}
+	}
+	var off atomic.Bool
+	all := threeWith(t, func(cfg *Config) {
+		cfg.Tuning.IO, cfg.Tuning.Leave = 2*time.Second, 10*time.Second
+		cfg.dial = func(addr string, limit time.Duration) (net.Conn, error) {
+			if off.Load() {
+				<-time.After(limit)
+				return nil, os.ErrDeadlineExceeded
+			}
+			return net.DialTimeout("tcp", addr, limit)
+		}
+	})
+	lead, rest := leader(t, all)
+	off.Store(true)
+	rest[0].crash()
+	rest[1].crash()
+	wait.For(t, patience, "the leader to step down", func() bool { return lead.leadership.leading() == nil })
+	if err := lead.stop(); err != nil {
+		t.Error(err)
 	}
 }
