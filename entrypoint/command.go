@@ -21,7 +21,7 @@ const (
 	lastOutput = 100 * time.Millisecond // without any, after which an ended command's output is over
 	endOfText  = 4                      // what a terminal takes as end of file
 	probeEvery = 2 * time.Second        // while input that is not read keeps us from receiving
-	hangUpWait = time.Second            // for what a hangup ends by itself, such as a shell and its jobs
+	hangUpWait = 2 * time.Second        // for what a hangup ends by itself, such as a shell and its jobs
 )
 
 var errStreamEnded = errs.New(errs.Canceled, "the session's stream has ended")
@@ -143,7 +143,9 @@ func guarded(cancel context.CancelCauseFunc, fn func()) func() {
 // shell end its jobs, which are process groups of their own.
 func (c *command) hangUp() {
 	if c.terms != nil {
-		if group, err := foreground(c.terms); err == nil && group > 1 {
+		// The leader of the session hears of it from the kernel, and must
+		// not hear of it twice: some shells then end without their jobs.
+		if group, err := foreground(c.terms); err == nil && group > 1 && group != c.process.pid {
 			_ = syscall.Kill(-group, syscall.SIGHUP)
 		}
 		c.close()
