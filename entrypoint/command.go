@@ -21,7 +21,7 @@ const (
 	lastOutput = 100 * time.Millisecond // without any, after which an ended command's output is over
 	endOfText  = 4                      // what a terminal takes as end of file
 	probeEvery = 2 * time.Second        // while input that is not read keeps us from receiving
-	hangUpWait = 2 * time.Second        // for what a hangup ends by itself, such as a shell and its jobs
+	hangUpWait = 2 * time.Second        // for what a hangup ends
 )
 
 var errStreamEnded = errs.New(errs.Canceled, "the session's stream has ended")
@@ -139,14 +139,23 @@ func guarded(cancel context.CancelCauseFunc, fn func()) func() {
 	}
 }
 
-// hangUp ends the command and waits for that. Closing its terminal lets a
-// shell end its jobs, which are process groups of their own.
+// hangUp ends the command and waits for that. On a terminal everything in its
+// session gets a hangup first, for a shell's jobs are process groups of their
+// own.
 func (c *command) hangUp() {
+	select {
+	case <-c.process.ended:
+		return
+	default:
+	}
 	if c.terms != nil {
-		// The leader of the session hears of it from the kernel, and must
-		// not hear of it twice: some shells then end without their jobs.
-		if group, err := foreground(c.terms); err == nil && group > 1 && group != c.process.pid {
-			_ = syscall.Kill(-group, syscall.SIGHUP)
+		// The kernel tells the leader of the session and nobody else, and not
+		// every shell tells its jobs.
+		for _, pid := range sessionMembers(c.process.pid) {
+			if pid != c.process.pid {
+				_ = syscall.Kill(pid, syscall.SIGHUP)
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
 		}
 		c.close()
 		timer := time.NewTimer(hangUpWait)

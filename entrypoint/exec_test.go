@@ -156,6 +156,7 @@ func TestExecOfALostNodeEndsAndTheChildStays(t *testing.T) {
 }
 
 func TestExecEndsWithItsStreamThoughItsInputIsNotRead(t *testing.T) {
+	t.Parallel()
 	h, _ := attachedChild(t)
 	open := shell(`echo "$$ ready"; exec sleep 600`)
 	open.Stdin = true
@@ -169,7 +170,8 @@ func TestExecEndsWithItsStreamThoughItsInputIsNotRead(t *testing.T) {
 	wait.For(t, patience, "the command to end", func() bool { return !alive(pid) })
 }
 
-func TestHangUpLetsAShellEndItsJobs(t *testing.T) {
+func TestHangUpEndsTheJobsOfAShell(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("needs bash")
 	}

@@ -155,6 +155,7 @@ func TestTheProcessGroupIsNotLeftBehind(t *testing.T) {
 
 // A process that is just forking may lose a signal: it is sent again.
 func TestWhatTheChildLeavesBehindIsAskedToEndMoreThanOnce(t *testing.T) {
+	t.Parallel()
 	p := start(t, options{grace: time.Hour}, "sh", "-c", `
 		sh -c 'trap "trap - TERM" TERM; echo deaf $$.; while :; do sleep 60 & wait $!; done' &
 		while ! grep -q SigCgt:.*4... /proc/$!/status; do :; done
@@ -167,6 +168,7 @@ func TestWhatTheChildLeavesBehindIsAskedToEndMoreThanOnce(t *testing.T) {
 // A zombie stays in its process group until its parent waits for it, which may
 // have left the group and never do so.
 func TestWhatCannotBeEndedDoesNotHoldUpTheExitStatus(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "pid")
 	p := start(t, options{grace: 100 * time.Millisecond}, "sh", "-c", `
 		(sleep 600 & exec setsid sh -c 'echo $$ >`+path+`; exec sleep 600') &

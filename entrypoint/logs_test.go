@@ -121,6 +121,7 @@ func TestWhatTheRingLostIsCounted(t *testing.T) {
 }
 
 func TestOutputThatIsReadSlowlyIsNotLostAtTheEnd(t *testing.T) {
+	t.Parallel()
 	const size = 120_000 // more than the last pipe holds
 	for _, patient := range []bool{true, false} {
 		h := homes(t, 1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -159,6 +160,26 @@ func resize(f *os.File, rows, columns uint32) error {
 	return control(f, func(fd int) error {
 		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(rows), Col: uint16(columns)})
 	})
+}
+
+// sessionMembers lists the processes of a session: field 6 of proc(5)'s stat.
+func sessionMembers(session int) []int {
+	paths, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil
+	}
+	var members []int
+	for _, path := range paths {
+		stat, err := os.ReadFile(path + "/stat")
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if err != nil || len(fields) < 4 || fields[6-3] != strconv.Itoa(session) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(path)); err == nil {
+			members = append(members, pid)
+		}
+	}
+	return members
 }
 
 // childAttr puts a child into a process group of its own, and that into the
