@@ -152,8 +152,14 @@ func (b *runnersBench) job(runnerID string) *deploymentpb.Fence {
 
 func (b *runnersBench) assign(id, runnerID string) *deploymentpb.Fence {
 	b.Helper()
-	wait.For(b.T, runnersPatience, "the runner's row", func() bool { return b.Store.Read().Runner(runnerID) != nil })
-	result := b.lead(&commandpb.Command{Kind: &commandpb.Command_JobAssign{JobAssign: &commandpb.JobAssign{Id: id, RunnerId: runnerID}}})
+	var result *commandpb.Result
+	wait.For(b.T, runnersPatience, "the runner to be recorded as attached", func() bool {
+		var err error
+		result, err = b.Apply(context.Background(), &commandpb.Command{
+			Term: 1, Kind: &commandpb.Command_JobAssign{JobAssign: &commandpb.JobAssign{Id: id, RunnerId: runnerID}},
+		})
+		return err == nil
+	})
 	return &deploymentpb.Fence{JobId: id, Attempt: uint32(result.GetVersion())}
 }
 

@@ -15,7 +15,6 @@ func libraries() []library {
 		{"memdb", "github.com/hashicorp/go-memdb", "tables with snapshots and watches"},
 		{"porcupine", "github.com/anishathalye/porcupine", "checks histories for linearizability"},
 		{"protobuf", "google.golang.org/protobuf", "everything that is sent or stored"},
-		{"pty", "github.com/creack/pty", "terminals for exec"},
 		{"raft-boltdb", "github.com/hashicorp/raft-boltdb/v2", "the Raft log on disk"},
 		{"raft", "github.com/hashicorp/raft", "replication"},
 		{"rapid", "pgregory.net/rapid", "property tests"},
@@ -65,7 +64,6 @@ func entrypointPackages() []string {
 // own libraries and what those need.
 func entrypointModules() []string {
 	return []string{
-		"github.com/creack/pty",
 		"github.com/fatih/color", // hclog
 		"github.com/hashicorp/go-hclog",
 		"github.com/mattn/go-colorable", // hclog
