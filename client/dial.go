@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"waypoint/errs"
+	"waypoint/internal/task"
 )
 
 var errClosed = errs.New(errs.Canceled, "the client is closed")
@@ -58,12 +59,22 @@ func (c *Client) adopt(l *link) error {
 	}
 	c.current = l
 	c.open[l] = struct{}{}
-	c.tasks.Go(func() { c.watch(l) })
+	c.background(func() { c.watch(l) })
 	if c.cfg.Token != "" {
-		c.tasks.Go(func() { c.follow(l) })
+		c.background(func() { c.follow(l) })
 	}
 	c.cfg.Logger.Debug("connected", "server", l.addr)
 	return nil
+}
+
+// background runs fn beside the calls. A defect in it costs what it does for
+// the connection, never the program, which may be somebody else's init process.
+func (c *Client) background(fn func()) {
+	c.tasks.Go(func() {
+		if err := task.Protect(func() error { fn(); return nil }); err != nil {
+			c.cfg.Logger.Error("the connection to the servers is not looked after any more", "error", err)
+		}
+	})
 }
 
 // watch retires a link when its connection ends or says that it will.
@@ -160,7 +171,11 @@ func (c *Client) race(ctx context.Context) (*link, error) {
 // try connects in the background; race waits for each answer.
 func (c *Client) try(ctx context.Context, addr string, answers chan<- dialed) {
 	go func() {
-		l, err := c.connect(ctx, addr)
+		var l *link
+		err := task.Protect(func() (err error) {
+			l, err = c.connect(ctx, addr)
+			return err
+		})
 		if err != nil && ctx.Err() == nil {
 			c.book.mark(addr, err.Error())
 		}

@@ -128,7 +128,7 @@ func rows() []row {
 		{"logs", "api/logspb", ""},
 		{"state", "api/authpb api/clusterpb api/commandpb api/configpb api/deploymentpb api/jobpb api/projectpb api/runnerpb", "memdb protobuf zstd"},
 		{"fsm", "api/authpb api/clusterpb api/commandpb api/configpb api/deploymentpb api/jobpb api/projectpb api/runnerpb errs internal/ids protocol state", "hclog protobuf raft"},
-		{"client", "api/clusterpb api/errpb api/policypb api/versionpb errs internal/backoff internal/ids protocol", "grpc hclog protobuf sys"},
+		{"client", "api/clusterpb api/errpb api/policypb api/versionpb errs internal/backoff internal/ids internal/task protocol", "grpc hclog protobuf sys"},
 		{"config", "errs", "cty hcl"},
 		{"plugin", "errs", ""},
 		{"plugin/child", "errs", ""},
