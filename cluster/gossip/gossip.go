@@ -180,14 +180,15 @@ func (g *Gossip) Announce(node *clusterpb.Node) error {
 	return nil
 }
 
-// Run keeps this node together with the others, until ctx ends: whenever known
-// names an address that is not of a live node, it is tried. Known returns gossip
-// addresses by node id.
+// Run keeps this node together with the others, until ctx ends: at first every
+// address that known names is tried, for each of the others may hold this node
+// for alive elsewhere; after that, those that are not of a live node. Known
+// returns gossip addresses by node id.
 func (g *Gossip) Run(ctx context.Context, known func() map[string]string) error {
 	tick := time.NewTicker(rejoin)
 	defer tick.Stop()
-	for {
-		g.join(ctx, known())
+	for all := true; ; all = false {
+		g.join(ctx, known(), all)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -196,12 +197,12 @@ func (g *Gossip) Run(ctx context.Context, known func() map[string]string) error 
 	}
 }
 
-func (g *Gossip) join(ctx context.Context, known map[string]string) {
+func (g *Gossip) join(ctx context.Context, known map[string]string, all bool) {
 	for id, addr := range known {
 		if ctx.Err() != nil {
 			return
 		}
-		if id == g.id || addr == "" || g.State(id) == Alive {
+		if id == g.id || addr == "" || !all && g.State(id) == Alive {
 			continue
 		}
 		if _, err := g.list.Join([]string{addr}); err != nil {
