@@ -173,7 +173,7 @@ func TestExecEndsWithItsStreamThoughItsInputIsNotRead(t *testing.T) {
 func TestHangUpEndsTheJobsOfAShell(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("bash"); err != nil {
-		t.Skip("needs bash")
+		t.Fatalf("this test needs bash, as the build does: %v", err)
 	}
 	h, _ := attachedChild(t)
 	s := h.exec(&execpb.Open{Argv: []string{"bash", "--norc", "-i"}, Tty: true, Stdin: true})
