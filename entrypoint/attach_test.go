@@ -13,7 +13,7 @@ import (
 )
 
 // A child that says how it was started and then stays, until TERM.
-const loyal = `echo "run $$ A=$A B=$B IMAGE=$FROM_IMAGE."; trap "exit 0" TERM; while :; do sleep 60 & wait $!; done`
+const loyal = `trap "exit 0" TERM; echo "run $$ A=$A B=$B IMAGE=$FROM_IMAGE."; while :; do sleep 60 & wait $!; done`
 
 // runs are the lines that loyal has written.
 func (p *program) runs() []string {
@@ -108,7 +108,7 @@ func TestChangesDuringARestartBecomeOne(t *testing.T) {
 	h := homes(t, 1)
 	h[0].set(func() { h[0].config = config(1, "A", "1") })
 	p := start(t, options{servers: h}, "sh", "-c", `
-		echo "run $$ A=$A"; trap "echo term; read go; exit 0" TERM
+		trap "echo term; read go; exit 0" TERM; echo "run $$ A=$A"
 		while :; do sleep 60 & wait $!; done`)
 	p.prints("A=1")
 	h[0].configure(2, "A", "2")

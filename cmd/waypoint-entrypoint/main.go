@@ -1,4 +1,4 @@
-// Waypoint-entrypoint runs an application's command and keeps it connected to
+// Command waypoint-entrypoint runs an application and keeps it connected to
 // a Waypoint cluster. See package entrypoint.
 package main
 
