@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"waypoint/api/commandpb"
+	"waypoint/api/deploymentpb"
 	"waypoint/errs"
 	"waypoint/internal/task"
 	"waypoint/logs"
@@ -174,6 +175,18 @@ func (in *Instances) housekeep(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Row returns what the replicated row of an instance is to say, if it is
+// attached here; nil if it is not. Without a quorum this node knows it alone.
+func (in *Instances) Row(id string) *deploymentpb.Instance {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	inst := in.byID[id]
+	if inst == nil || inst.live == nil {
+		return nil
+	}
+	return inst.live.row
 }
 
 // Attached returns how many instances are attached now.

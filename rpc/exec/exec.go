@@ -25,6 +25,9 @@ import (
 // Local runs sessions in instances that are attached to this node.
 type Local interface {
 	Exec(ctx context.Context, open *execpb.Open, side session.ExecSide) error
+	// Row returns the row of an instance that is attached to this node, as it
+	// is to be once there is a quorum to record it; nil if it is elsewhere.
+	Row(instanceID string) *deploymentpb.Instance
 }
 
 var _ Local = (*session.Instances)(nil)
@@ -105,7 +108,7 @@ func (s *Service) start(ctx context.Context, open *execpb.Open, side *front) err
 			SessionId: open.GetSessionId(), App: row.GetApp(), InstanceId: row.GetId(), Argv: open.GetArgv(),
 			Tty: open.GetTty(), Size: open.GetSize(), Term: open.GetTerm(), Stdin: open.GetStdin(),
 		}
-		failed := s.carry(ctx, row.GetNodeId(), named, side)
+		failed := s.carry(ctx, s.home(row), named, side)
 		if failed == nil || ctx.Err() != nil || side.begun() || !errs.Is(failed, errs.Unavailable) {
 			return failed
 		}
@@ -175,6 +178,15 @@ func choose(tx *state.Tx, open *execpb.Open, tried map[*deploymentpb.Instance]bo
 		return nil, errs.New(errs.Unavailable, "exec: no instance of %s v%d is attached now", app.GetApp(), newest.GetSequence())
 	}
 	return chosen, nil
+}
+
+// home returns the node that the instance is attached to: this one, if it has
+// come here and that could not be recorded yet, else what the row says.
+func (s *Service) home(row *deploymentpb.Instance) string {
+	if here := s.cfg.Local.Row(row.GetId()); here.GetGeneration() > row.GetGeneration() {
+		return s.cfg.NodeID
+	}
+	return row.GetNodeId()
 }
 
 // carry runs the session at the instance's home.

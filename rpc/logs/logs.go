@@ -28,6 +28,9 @@ import (
 // Local reads the lines of instances whose home is this node.
 type Local interface {
 	Logs(ctx context.Context, req *nodepb.LogsRequest, send func(*nodepb.LogsResponse) error) error
+	// Row returns the row of an instance that is attached to this node, as it
+	// is to be once there is a quorum to record it; nil if it is elsewhere.
+	Row(instanceID string) *deploymentpb.Instance
 }
 
 // Config is what the service needs. Zero durations stand for the defaults.

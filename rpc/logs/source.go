@@ -74,9 +74,15 @@ func (s *source) set(row *deploymentpb.Instance) {
 	s.moved = make(chan struct{})
 }
 
+// current returns the instance's row, and a channel that is closed when the
+// state has another one. If the instance has come to this node and that could
+// not be recorded yet, it is the row that it is to have.
 func (s *source) current() (*deploymentpb.Instance, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if here := s.cfg.Local.Row(s.id); s.row != nil && here.GetGeneration() > s.row.GetGeneration() {
+		return here, s.moved
+	}
 	return s.row, s.moved
 }
 

@@ -110,6 +110,56 @@ func TestWholeClusterRestarts(t *testing.T) {
 	}
 }
 
+// TestWithoutQuorumApplicationsAreReached kills two nodes of three: writes fail
+// in words, while logs, exec and stale reads go on through the node that is left.
+func TestWithoutQuorumApplicationsAreReached(t *testing.T) {
+	ctx := testContext(t)
+	c := startCluster(t, 3)
+	deployHello(t, c)
+	before := childStarts(t, ctx, c)
+	c.Nodes[0].Kill()
+	c.Nodes[1].Kill()
+
+	if out, err := c.Run(ctx, "project", "apply", "late", "-timeout=5s"); err == nil {
+		t.Errorf("a write without a quorum succeeded: %s", out)
+	}
+	mustRun(t, c, ctx, "project", "inspect", "hello", "-stale")
+	attached := func() error { return execEverywhere(ctx, c, before) }
+	if err := harness.Until(ctx, 30*time.Second, attached); err != nil {
+		t.Error(err)
+	}
+	logs, err := c.Follow(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Stop()
+	if _, err := logs.Next(ctx, 4, 30*time.Second, ""); err != nil {
+		t.Error(err)
+	}
+	for _, n := range c.Nodes[:2] {
+		if err := n.Start(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := harness.Until(ctx, time.Minute, func() error { return sameStarts(ctx, c, before) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// execEverywhere runs a command in each instance.
+func execEverywhere(ctx context.Context, c *harness.Cluster, instances map[string]uint32) error {
+	for id := range instances {
+		out, err := c.Run(ctx, "exec", "-instance="+id, "--", "echo", "hello from", id)
+		if err != nil {
+			return err
+		}
+		if out != "hello from "+id+"\n" {
+			return fmt.Errorf("exec in %s said %q", id, out)
+		}
+	}
+	return nil
+}
+
 // sameStarts returns an error unless every instance is attached and has started
 // its application as often as before.
 func sameStarts(ctx context.Context, c *harness.Cluster, before map[string]uint32) error {
