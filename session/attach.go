@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"waypoint/api/deploymentpb"
@@ -36,8 +35,6 @@ type attach struct {
 	row  *deploymentpb.Instance // what the replicated row should say; guarded by Instances.mu
 	left bool                   // guarded by Instances.mu
 	have held                   // guarded by the group's mutex
-
-	configured atomic.Bool // it has been offered its configuration: commands may run in it
 }
 
 // errGoodbye is the cause of a stream's end when the process said that it ends.

@@ -53,7 +53,9 @@ type held struct {
 // does it waits, rather than send an older configuration.
 func (in *Instances) subscribe(ctx context.Context, a *attach, have *entrypointpb.HaveConfig, app *deploymentpb.AppRef) {
 	a.have = held{hash: string(have.GetHash()), epoch: have.GetEpoch(), index: have.GetIndex()}
-	a.configured.Store(have != nil)
+	if have != nil {
+		a.out.setReady()
+	}
 	epoch, index := in.cfg.Store.Index()
 	if have == nil || epoch != "" && epoch != have.GetEpoch() || index >= have.GetIndex() {
 		in.join(a, app)
@@ -90,7 +92,7 @@ func (in *Instances) join(a *attach, app *deploymentpb.AppRef) {
 	if g.current != nil {
 		a.take(g.current)
 	}
-	a.configured.Store(true)
+	a.out.setReady()
 }
 
 // unsubscribe takes a out of its group. The last one ends the group.

@@ -87,7 +87,7 @@ func (in *Instances) order(open *execpb.Open) (*execSession, error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	inst := in.byID[open.GetInstanceId()]
-	if inst == nil || inst.live == nil || !inst.live.configured.Load() {
+	if inst == nil || inst.live == nil {
 		return nil, errs.New(errs.Unavailable, "exec: instance %s is not attached to this node", open.GetInstanceId())
 	}
 	if in.execs[open.GetSessionId()] != nil {

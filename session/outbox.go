@@ -12,6 +12,7 @@ type outbox struct {
 	orders []*entrypointpb.Down // welcome, exec, move: in order
 	config *entrypointpb.Down
 	pong   bool
+	ready  bool // it has been offered its configuration: commands may run in it
 }
 
 // order queues a message and returns false if too many wait already.
@@ -34,6 +35,14 @@ func (o *outbox) setConfig(d *entrypointpb.Down) {
 	o.wake(o.next)
 }
 
+// setReady lets go of commands that wait for the first configuration.
+func (o *outbox) setReady() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ready = true
+	o.wake(o.next)
+}
+
 func (o *outbox) answerPing() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -42,12 +51,13 @@ func (o *outbox) answerPing() {
 }
 
 func (o *outbox) next() *entrypointpb.Down {
+	command := len(o.orders) > 0 && o.orders[0].GetExec() != nil
 	switch {
-	case o.config != nil && (len(o.orders) == 0 || o.orders[0].GetExec() != nil):
+	case o.config != nil && (len(o.orders) == 0 || command):
 		d := o.config // before a command, which is to run under it
 		o.config = nil
 		return d
-	case len(o.orders) > 0:
+	case len(o.orders) > 0 && (!command || o.ready):
 		return popFirst(&o.orders)
 	case o.pong:
 		o.pong = false

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,7 +69,7 @@ func (g *group) launch(cfg agent.Config) *member {
 	g.t.Helper()
 	cfg.Profile = "wan"
 	cfg.Addr, cfg.GossipAddr = cmp.Or(cfg.Addr, "127.0.0.1:0"), cmp.Or(cfg.GossipAddr, "127.0.0.1:0")
-	logger := hclog.New(&hclog.LoggerOptions{Name: cfg.Name, Level: hclog.Warn, Output: testWriter{g.t}})
+	logger := hclog.New(&hclog.LoggerOptions{Name: cfg.Name, Level: hclog.Warn, Output: newTestWriter(g.t)})
 	a, err := agent.New(g.context(time.Minute), cfg, logger)
 	if err != nil {
 		g.t.Fatalf("%s: %v", cfg.Name, err)
@@ -98,12 +99,30 @@ func (m *member) stop() {
 	m.done <- <-m.done
 }
 
-// testWriter hands log lines to the test.
-type testWriter struct{ t *testing.T }
+// testWriter hands log lines to the test, and drops those of library goroutines
+// that outlive it.
+type testWriter struct {
+	mu sync.Mutex
+	t  *testing.T // nil once the test is over
+}
 
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Helper()
-	w.t.Logf("%s", p)
+func newTestWriter(t *testing.T) *testWriter {
+	w := &testWriter{t: t}
+	t.Cleanup(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.t = nil
+	})
+	return w
+}
+
+func (w *testWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.t != nil {
+		w.t.Helper()
+		w.t.Logf("%s", p)
+	}
 	return len(p), nil
 }
 
