@@ -162,7 +162,9 @@ func hostPort(n *memberlist.Node) string {
 }
 
 // Announce tells the others about this node: id and gossip address need not be
-// set. All of it must fit into 512 bytes.
+// set. All of it must fit into 512 bytes. It waits a moment for the news to be
+// sent; if that takes longer, as while the others are starting too, they hear it
+// later.
 func (g *Gossip) Announce(node *clusterpb.Node) error {
 	meta, err := proto.MarshalOptions{}.MarshalAppend([]byte{staying}, node)
 	if err != nil {
@@ -175,7 +177,7 @@ func (g *Gossip) Announce(node *clusterpb.Node) error {
 	g.meta = meta
 	g.mu.Unlock()
 	if err := g.list.UpdateNode(time.Second); err != nil {
-		return fmt.Errorf("announce node: %w", err)
+		g.logger.Debug("the announcement of this node is still on its way", "cause", err)
 	}
 	return nil
 }
