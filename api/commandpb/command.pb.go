@@ -23,6 +23,7 @@ import (
 	configpb "waypoint/api/configpb"
 	deploymentpb "waypoint/api/deploymentpb"
 	errpb "waypoint/api/errpb"
+	execpb "waypoint/api/execpb"
 	jobpb "waypoint/api/jobpb"
 	runnerpb "waypoint/api/runnerpb"
 )
@@ -108,6 +109,7 @@ type Command struct {
 	//	*Command_ProjectApply
 	//	*Command_ProjectDestroy
 	//	*Command_ConfigSet
+	//	*Command_ConfigPolicySet
 	//	*Command_BuildCreate
 	//	*Command_BuildFinish
 	//	*Command_DeploymentCreate
@@ -117,6 +119,9 @@ type Command struct {
 	//	*Command_ReleaseFinish
 	//	*Command_InstanceAttach
 	//	*Command_InstanceUpdate
+	//	*Command_RestartGrant
+	//	*Command_ExecStart
+	//	*Command_ExecEnd
 	//	*Command_RunnerAttach
 	//	*Command_RunnerDetach
 	//	*Command_JobSubmit
@@ -297,6 +302,15 @@ func (x *Command) GetConfigSet() *ConfigSet {
 	return nil
 }
 
+func (x *Command) GetConfigPolicySet() *ConfigPolicySet {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ConfigPolicySet); ok {
+			return x.ConfigPolicySet
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetBuildCreate() *BuildCreate {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_BuildCreate); ok {
@@ -373,6 +387,33 @@ func (x *Command) GetInstanceUpdate() *InstanceUpdate {
 	if x != nil {
 		if x, ok := x.Kind.(*Command_InstanceUpdate); ok {
 			return x.InstanceUpdate
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRestartGrant() *RestartGrant {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RestartGrant); ok {
+			return x.RestartGrant
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetExecStart() *ExecStart {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ExecStart); ok {
+			return x.ExecStart
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetExecEnd() *ExecEnd {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_ExecEnd); ok {
+			return x.ExecEnd
 		}
 	}
 	return nil
@@ -511,6 +552,10 @@ type Command_ConfigSet struct {
 	ConfigSet *ConfigSet `protobuf:"bytes,40,opt,name=config_set,json=configSet,proto3,oneof"` // 1
 }
 
+type Command_ConfigPolicySet struct {
+	ConfigPolicySet *ConfigPolicySet `protobuf:"bytes,41,opt,name=config_policy_set,json=configPolicySet,proto3,oneof"` // 1
+}
+
 type Command_BuildCreate struct {
 	BuildCreate *BuildCreate `protobuf:"bytes,50,opt,name=build_create,json=buildCreate,proto3,oneof"` // 1
 }
@@ -545,6 +590,18 @@ type Command_InstanceAttach struct {
 
 type Command_InstanceUpdate struct {
 	InstanceUpdate *InstanceUpdate `protobuf:"bytes,61,opt,name=instance_update,json=instanceUpdate,proto3,oneof"` // 1
+}
+
+type Command_RestartGrant struct {
+	RestartGrant *RestartGrant `protobuf:"bytes,62,opt,name=restart_grant,json=restartGrant,proto3,oneof"` // 1
+}
+
+type Command_ExecStart struct {
+	ExecStart *ExecStart `protobuf:"bytes,65,opt,name=exec_start,json=execStart,proto3,oneof"` // 1
+}
+
+type Command_ExecEnd struct {
+	ExecEnd *ExecEnd `protobuf:"bytes,66,opt,name=exec_end,json=execEnd,proto3,oneof"` // 1
 }
 
 type Command_RunnerAttach struct {
@@ -607,6 +664,8 @@ func (*Command_ProjectDestroy) isCommand_Kind() {}
 
 func (*Command_ConfigSet) isCommand_Kind() {}
 
+func (*Command_ConfigPolicySet) isCommand_Kind() {}
+
 func (*Command_BuildCreate) isCommand_Kind() {}
 
 func (*Command_BuildFinish) isCommand_Kind() {}
@@ -624,6 +683,12 @@ func (*Command_ReleaseFinish) isCommand_Kind() {}
 func (*Command_InstanceAttach) isCommand_Kind() {}
 
 func (*Command_InstanceUpdate) isCommand_Kind() {}
+
+func (*Command_RestartGrant) isCommand_Kind() {}
+
+func (*Command_ExecStart) isCommand_Kind() {}
+
+func (*Command_ExecEnd) isCommand_Kind() {}
 
 func (*Command_RunnerAttach) isCommand_Kind() {}
 
@@ -1411,6 +1476,67 @@ func (x *ConfigSet) GetReplaceFileScope() *configpb.Scope {
 	return nil
 }
 
+// ConfigPolicySet replaces an app's policy; unset restores the default.
+type ConfigPolicySet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Policy        *configpb.Policy       `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigPolicySet) Reset() {
+	*x = ConfigPolicySet{}
+	mi := &file_api_commandpb_command_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigPolicySet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigPolicySet) ProtoMessage() {}
+
+func (x *ConfigPolicySet) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigPolicySet.ProtoReflect.Descriptor instead.
+func (*ConfigPolicySet) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ConfigPolicySet) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ConfigPolicySet) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *ConfigPolicySet) GetPolicy() *configpb.Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
 type BuildCreate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Build         *deploymentpb.Build    `protobuf:"bytes,1,opt,name=build,proto3" json:"build,omitempty"`
@@ -1420,7 +1546,7 @@ type BuildCreate struct {
 
 func (x *BuildCreate) Reset() {
 	*x = BuildCreate{}
-	mi := &file_api_commandpb_command_proto_msgTypes[16]
+	mi := &file_api_commandpb_command_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1558,7 @@ func (x *BuildCreate) String() string {
 func (*BuildCreate) ProtoMessage() {}
 
 func (x *BuildCreate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[16]
+	mi := &file_api_commandpb_command_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1571,7 @@ func (x *BuildCreate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildCreate.ProtoReflect.Descriptor instead.
 func (*BuildCreate) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{16}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BuildCreate) GetBuild() *deploymentpb.Build {
@@ -1467,7 +1593,7 @@ type BuildFinish struct {
 
 func (x *BuildFinish) Reset() {
 	*x = BuildFinish{}
-	mi := &file_api_commandpb_command_proto_msgTypes[17]
+	mi := &file_api_commandpb_command_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1479,7 +1605,7 @@ func (x *BuildFinish) String() string {
 func (*BuildFinish) ProtoMessage() {}
 
 func (x *BuildFinish) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[17]
+	mi := &file_api_commandpb_command_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1492,7 +1618,7 @@ func (x *BuildFinish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildFinish.ProtoReflect.Descriptor instead.
 func (*BuildFinish) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{17}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BuildFinish) GetId() string {
@@ -1533,7 +1659,7 @@ type DeploymentCreate struct {
 
 func (x *DeploymentCreate) Reset() {
 	*x = DeploymentCreate{}
-	mi := &file_api_commandpb_command_proto_msgTypes[18]
+	mi := &file_api_commandpb_command_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1671,7 @@ func (x *DeploymentCreate) String() string {
 func (*DeploymentCreate) ProtoMessage() {}
 
 func (x *DeploymentCreate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[18]
+	mi := &file_api_commandpb_command_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1684,7 @@ func (x *DeploymentCreate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentCreate.ProtoReflect.Descriptor instead.
 func (*DeploymentCreate) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{18}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeploymentCreate) GetDeployment() *deploymentpb.Deployment {
@@ -1588,7 +1714,7 @@ type DeploymentFinish struct {
 
 func (x *DeploymentFinish) Reset() {
 	*x = DeploymentFinish{}
-	mi := &file_api_commandpb_command_proto_msgTypes[19]
+	mi := &file_api_commandpb_command_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1726,7 @@ func (x *DeploymentFinish) String() string {
 func (*DeploymentFinish) ProtoMessage() {}
 
 func (x *DeploymentFinish) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[19]
+	mi := &file_api_commandpb_command_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1739,7 @@ func (x *DeploymentFinish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentFinish.ProtoReflect.Descriptor instead.
 func (*DeploymentFinish) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{19}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeploymentFinish) GetId() string {
@@ -1661,7 +1787,7 @@ type DeploymentDestroy struct {
 
 func (x *DeploymentDestroy) Reset() {
 	*x = DeploymentDestroy{}
-	mi := &file_api_commandpb_command_proto_msgTypes[20]
+	mi := &file_api_commandpb_command_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1673,7 +1799,7 @@ func (x *DeploymentDestroy) String() string {
 func (*DeploymentDestroy) ProtoMessage() {}
 
 func (x *DeploymentDestroy) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[20]
+	mi := &file_api_commandpb_command_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1686,7 +1812,7 @@ func (x *DeploymentDestroy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeploymentDestroy.ProtoReflect.Descriptor instead.
 func (*DeploymentDestroy) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{20}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeploymentDestroy) GetId() string {
@@ -1712,7 +1838,7 @@ type ReleaseCreate struct {
 
 func (x *ReleaseCreate) Reset() {
 	*x = ReleaseCreate{}
-	mi := &file_api_commandpb_command_proto_msgTypes[21]
+	mi := &file_api_commandpb_command_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1850,7 @@ func (x *ReleaseCreate) String() string {
 func (*ReleaseCreate) ProtoMessage() {}
 
 func (x *ReleaseCreate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[21]
+	mi := &file_api_commandpb_command_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1863,7 @@ func (x *ReleaseCreate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseCreate.ProtoReflect.Descriptor instead.
 func (*ReleaseCreate) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{21}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReleaseCreate) GetRelease() *deploymentpb.Release {
@@ -1759,7 +1885,7 @@ type ReleaseFinish struct {
 
 func (x *ReleaseFinish) Reset() {
 	*x = ReleaseFinish{}
-	mi := &file_api_commandpb_command_proto_msgTypes[22]
+	mi := &file_api_commandpb_command_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1897,7 @@ func (x *ReleaseFinish) String() string {
 func (*ReleaseFinish) ProtoMessage() {}
 
 func (x *ReleaseFinish) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[22]
+	mi := &file_api_commandpb_command_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1910,7 @@ func (x *ReleaseFinish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseFinish.ProtoReflect.Descriptor instead.
 func (*ReleaseFinish) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{22}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReleaseFinish) GetId() string {
@@ -1826,7 +1952,7 @@ type InstanceAttach struct {
 
 func (x *InstanceAttach) Reset() {
 	*x = InstanceAttach{}
-	mi := &file_api_commandpb_command_proto_msgTypes[23]
+	mi := &file_api_commandpb_command_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1838,7 +1964,7 @@ func (x *InstanceAttach) String() string {
 func (*InstanceAttach) ProtoMessage() {}
 
 func (x *InstanceAttach) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[23]
+	mi := &file_api_commandpb_command_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1851,7 +1977,7 @@ func (x *InstanceAttach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceAttach.ProtoReflect.Descriptor instead.
 func (*InstanceAttach) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{23}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InstanceAttach) GetInstance() *deploymentpb.Instance {
@@ -1872,13 +1998,15 @@ type InstanceUpdate struct {
 	ChildPid      uint32                     `protobuf:"varint,6,opt,name=child_pid,json=childPid,proto3" json:"child_pid,omitempty"`
 	ChildStarts   uint32                     `protobuf:"varint,7,opt,name=child_starts,json=childStarts,proto3" json:"child_starts,omitempty"`
 	ExitCode      int32                      `protobuf:"varint,8,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	ChildConfig   []byte                     `protobuf:"bytes,9,opt,name=child_config,json=childConfig,proto3" json:"child_config,omitempty"`
+	RestartWanted []byte                     `protobuf:"bytes,10,opt,name=restart_wanted,json=restartWanted,proto3" json:"restart_wanted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InstanceUpdate) Reset() {
 	*x = InstanceUpdate{}
-	mi := &file_api_commandpb_command_proto_msgTypes[24]
+	mi := &file_api_commandpb_command_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1890,7 +2018,7 @@ func (x *InstanceUpdate) String() string {
 func (*InstanceUpdate) ProtoMessage() {}
 
 func (x *InstanceUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[24]
+	mi := &file_api_commandpb_command_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1903,7 +2031,7 @@ func (x *InstanceUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstanceUpdate.ProtoReflect.Descriptor instead.
 func (*InstanceUpdate) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{24}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *InstanceUpdate) GetId() string {
@@ -1962,6 +2090,190 @@ func (x *InstanceUpdate) GetExitCode() int32 {
 	return 0
 }
 
+func (x *InstanceUpdate) GetChildConfig() []byte {
+	if x != nil {
+		return x.ChildConfig
+	}
+	return nil
+}
+
+func (x *InstanceUpdate) GetRestartWanted() []byte {
+	if x != nil {
+		return x.RestartWanted
+	}
+	return nil
+}
+
+// RestartGrant gives instances of a deployment their turn to restart. Those
+// that do not want it any more, or have restarted since, are passed over. For
+// leader tasks only.
+type RestartGrant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId  string                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	Turns         []*RestartGrant_Turn   `protobuf:"bytes,2,rep,name=turns,proto3" json:"turns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartGrant) Reset() {
+	*x = RestartGrant{}
+	mi := &file_api_commandpb_command_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartGrant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartGrant) ProtoMessage() {}
+
+func (x *RestartGrant) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartGrant.ProtoReflect.Descriptor instead.
+func (*RestartGrant) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RestartGrant) GetDeploymentId() string {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return ""
+}
+
+func (x *RestartGrant) GetTurns() []*RestartGrant_Turn {
+	if x != nil {
+		return x.Turns
+	}
+	return nil
+}
+
+// ExecStart records an exec session. A session that is there already stays as
+// it is.
+type ExecStart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       *execpb.Session        `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecStart) Reset() {
+	*x = ExecStart{}
+	mi := &file_api_commandpb_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecStart) ProtoMessage() {}
+
+func (x *ExecStart) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
+func (*ExecStart) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExecStart) GetSession() *execpb.Session {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+// ExecEnd records a session's end. The first one counts.
+type ExecEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	Exit          *execpb.Exit           `protobuf:"bytes,3,opt,name=exit,proto3" json:"exit,omitempty"` // unset: not known, error says why
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecEnd) Reset() {
+	*x = ExecEnd{}
+	mi := &file_api_commandpb_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecEnd) ProtoMessage() {}
+
+func (x *ExecEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecEnd.ProtoReflect.Descriptor instead.
+func (*ExecEnd) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ExecEnd) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ExecEnd) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *ExecEnd) GetExit() *execpb.Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+func (x *ExecEnd) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type RunnerAttach struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Runner        *runnerpb.Runner       `protobuf:"bytes,1,opt,name=runner,proto3" json:"runner,omitempty"`
@@ -1971,7 +2283,7 @@ type RunnerAttach struct {
 
 func (x *RunnerAttach) Reset() {
 	*x = RunnerAttach{}
-	mi := &file_api_commandpb_command_proto_msgTypes[25]
+	mi := &file_api_commandpb_command_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2295,7 @@ func (x *RunnerAttach) String() string {
 func (*RunnerAttach) ProtoMessage() {}
 
 func (x *RunnerAttach) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[25]
+	mi := &file_api_commandpb_command_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2308,7 @@ func (x *RunnerAttach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunnerAttach.ProtoReflect.Descriptor instead.
 func (*RunnerAttach) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{25}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RunnerAttach) GetRunner() *runnerpb.Runner {
@@ -2019,7 +2331,7 @@ type RunnerDetach struct {
 
 func (x *RunnerDetach) Reset() {
 	*x = RunnerDetach{}
-	mi := &file_api_commandpb_command_proto_msgTypes[26]
+	mi := &file_api_commandpb_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2343,7 @@ func (x *RunnerDetach) String() string {
 func (*RunnerDetach) ProtoMessage() {}
 
 func (x *RunnerDetach) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[26]
+	mi := &file_api_commandpb_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2356,7 @@ func (x *RunnerDetach) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunnerDetach.ProtoReflect.Descriptor instead.
 func (*RunnerDetach) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{26}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RunnerDetach) GetId() string {
@@ -2092,7 +2404,7 @@ type JobSubmit struct {
 
 func (x *JobSubmit) Reset() {
 	*x = JobSubmit{}
-	mi := &file_api_commandpb_command_proto_msgTypes[27]
+	mi := &file_api_commandpb_command_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2104,7 +2416,7 @@ func (x *JobSubmit) String() string {
 func (*JobSubmit) ProtoMessage() {}
 
 func (x *JobSubmit) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[27]
+	mi := &file_api_commandpb_command_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2117,7 +2429,7 @@ func (x *JobSubmit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobSubmit.ProtoReflect.Descriptor instead.
 func (*JobSubmit) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{27}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *JobSubmit) GetId() string {
@@ -2145,7 +2457,7 @@ type JobAssign struct {
 
 func (x *JobAssign) Reset() {
 	*x = JobAssign{}
-	mi := &file_api_commandpb_command_proto_msgTypes[28]
+	mi := &file_api_commandpb_command_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2469,7 @@ func (x *JobAssign) String() string {
 func (*JobAssign) ProtoMessage() {}
 
 func (x *JobAssign) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[28]
+	mi := &file_api_commandpb_command_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2482,7 @@ func (x *JobAssign) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobAssign.ProtoReflect.Descriptor instead.
 func (*JobAssign) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{28}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *JobAssign) GetId() string {
@@ -2197,7 +2509,7 @@ type JobStage struct {
 
 func (x *JobStage) Reset() {
 	*x = JobStage{}
-	mi := &file_api_commandpb_command_proto_msgTypes[29]
+	mi := &file_api_commandpb_command_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2521,7 @@ func (x *JobStage) String() string {
 func (*JobStage) ProtoMessage() {}
 
 func (x *JobStage) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[29]
+	mi := &file_api_commandpb_command_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2534,7 @@ func (x *JobStage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStage.ProtoReflect.Descriptor instead.
 func (*JobStage) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{29}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *JobStage) GetFence() *deploymentpb.Fence {
@@ -2253,7 +2565,7 @@ type JobFinish struct {
 
 func (x *JobFinish) Reset() {
 	*x = JobFinish{}
-	mi := &file_api_commandpb_command_proto_msgTypes[30]
+	mi := &file_api_commandpb_command_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2577,7 @@ func (x *JobFinish) String() string {
 func (*JobFinish) ProtoMessage() {}
 
 func (x *JobFinish) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[30]
+	mi := &file_api_commandpb_command_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2590,7 @@ func (x *JobFinish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobFinish.ProtoReflect.Descriptor instead.
 func (*JobFinish) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{30}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *JobFinish) GetFence() *deploymentpb.Fence {
@@ -2333,7 +2645,7 @@ type JobCancel struct {
 
 func (x *JobCancel) Reset() {
 	*x = JobCancel{}
-	mi := &file_api_commandpb_command_proto_msgTypes[31]
+	mi := &file_api_commandpb_command_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +2657,7 @@ func (x *JobCancel) String() string {
 func (*JobCancel) ProtoMessage() {}
 
 func (x *JobCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[31]
+	mi := &file_api_commandpb_command_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +2670,7 @@ func (x *JobCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobCancel.ProtoReflect.Descriptor instead.
 func (*JobCancel) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{31}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JobCancel) GetId() string {
@@ -2380,7 +2692,7 @@ type JobExpire struct {
 
 func (x *JobExpire) Reset() {
 	*x = JobExpire{}
-	mi := &file_api_commandpb_command_proto_msgTypes[32]
+	mi := &file_api_commandpb_command_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2704,7 @@ func (x *JobExpire) String() string {
 func (*JobExpire) ProtoMessage() {}
 
 func (x *JobExpire) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[32]
+	mi := &file_api_commandpb_command_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2717,7 @@ func (x *JobExpire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobExpire.ProtoReflect.Descriptor instead.
 func (*JobExpire) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{32}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JobExpire) GetFence() *deploymentpb.Fence {
@@ -2424,17 +2736,18 @@ func (x *JobExpire) GetReason() string {
 
 // Prune removes what retention no longer keeps, at most max rows a table.
 type Prune struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Max           uint32                 `protobuf:"varint,1,opt,name=max,proto3" json:"max,omitempty"`
-	InstanceAge   *durationpb.Duration   `protobuf:"bytes,2,opt,name=instance_age,json=instanceAge,proto3" json:"instance_age,omitempty"` // exited, detached and lost instances and runners older than this
-	JobsKeep      uint32                 `protobuf:"varint,3,opt,name=jobs_keep,json=jobsKeep,proto3" json:"jobs_keep,omitempty"`         // ended jobs kept, newest first
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Max              uint32                 `protobuf:"varint,1,opt,name=max,proto3" json:"max,omitempty"`
+	InstanceAge      *durationpb.Duration   `protobuf:"bytes,2,opt,name=instance_age,json=instanceAge,proto3" json:"instance_age,omitempty"`                   // exited, detached and lost instances and runners older than this
+	JobsKeep         uint32                 `protobuf:"varint,3,opt,name=jobs_keep,json=jobsKeep,proto3" json:"jobs_keep,omitempty"`                           // ended jobs kept, newest first
+	ExecSessionsKeep uint32                 `protobuf:"varint,4,opt,name=exec_sessions_keep,json=execSessionsKeep,proto3" json:"exec_sessions_keep,omitempty"` // exec sessions kept, newest first
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Prune) Reset() {
 	*x = Prune{}
-	mi := &file_api_commandpb_command_proto_msgTypes[33]
+	mi := &file_api_commandpb_command_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2446,7 +2759,7 @@ func (x *Prune) String() string {
 func (*Prune) ProtoMessage() {}
 
 func (x *Prune) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[33]
+	mi := &file_api_commandpb_command_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2459,7 +2772,7 @@ func (x *Prune) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prune.ProtoReflect.Descriptor instead.
 func (*Prune) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{33}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Prune) GetMax() uint32 {
@@ -2483,6 +2796,13 @@ func (x *Prune) GetJobsKeep() uint32 {
 	return 0
 }
 
+func (x *Prune) GetExecSessionsKeep() uint32 {
+	if x != nil {
+		return x.ExecSessionsKeep
+	}
+	return 0
+}
+
 // Request is the state's memory of a request id, in snapshots.
 type Request struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2497,7 +2817,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_api_commandpb_command_proto_msgTypes[34]
+	mi := &file_api_commandpb_command_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2509,7 +2829,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[34]
+	mi := &file_api_commandpb_command_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2522,7 +2842,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{34}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Request) GetTokenId() string {
@@ -2574,7 +2894,7 @@ type Meta struct {
 
 func (x *Meta) Reset() {
 	*x = Meta{}
-	mi := &file_api_commandpb_command_proto_msgTypes[35]
+	mi := &file_api_commandpb_command_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2906,7 @@ func (x *Meta) String() string {
 func (*Meta) ProtoMessage() {}
 
 func (x *Meta) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[35]
+	mi := &file_api_commandpb_command_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2919,7 @@ func (x *Meta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meta.ProtoReflect.Descriptor instead.
 func (*Meta) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{35}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Meta) GetClusterId() string {
@@ -2651,7 +2971,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_api_commandpb_command_proto_msgTypes[36]
+	mi := &file_api_commandpb_command_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2983,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[36]
+	mi := &file_api_commandpb_command_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2996,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{36}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Counters) GetApp() *deploymentpb.AppRef {
@@ -2724,7 +3044,7 @@ type SnapshotEnd struct {
 
 func (x *SnapshotEnd) Reset() {
 	*x = SnapshotEnd{}
-	mi := &file_api_commandpb_command_proto_msgTypes[37]
+	mi := &file_api_commandpb_command_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +3056,7 @@ func (x *SnapshotEnd) String() string {
 func (*SnapshotEnd) ProtoMessage() {}
 
 func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[37]
+	mi := &file_api_commandpb_command_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +3069,7 @@ func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{37}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SnapshotEnd) GetTables() []*TableRows {
@@ -2769,7 +3089,7 @@ type TableRows struct {
 
 func (x *TableRows) Reset() {
 	*x = TableRows{}
-	mi := &file_api_commandpb_command_proto_msgTypes[38]
+	mi := &file_api_commandpb_command_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +3101,7 @@ func (x *TableRows) String() string {
 func (*TableRows) ProtoMessage() {}
 
 func (x *TableRows) ProtoReflect() protoreflect.Message {
-	mi := &file_api_commandpb_command_proto_msgTypes[38]
+	mi := &file_api_commandpb_command_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +3114,7 @@ func (x *TableRows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TableRows.ProtoReflect.Descriptor instead.
 func (*TableRows) Descriptor() ([]byte, []int) {
-	return file_api_commandpb_command_proto_rawDescGZIP(), []int{38}
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *TableRows) GetTable() string {
@@ -2811,14 +3131,74 @@ func (x *TableRows) GetRows() uint64 {
 	return 0
 }
 
+type RestartGrant_Turn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Starts        uint32                 `protobuf:"varint,2,opt,name=starts,proto3" json:"starts,omitempty"`
+	Config        []byte                 `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartGrant_Turn) Reset() {
+	*x = RestartGrant_Turn{}
+	mi := &file_api_commandpb_command_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartGrant_Turn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartGrant_Turn) ProtoMessage() {}
+
+func (x *RestartGrant_Turn) ProtoReflect() protoreflect.Message {
+	mi := &file_api_commandpb_command_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartGrant_Turn.ProtoReflect.Descriptor instead.
+func (*RestartGrant_Turn) Descriptor() ([]byte, []int) {
+	return file_api_commandpb_command_proto_rawDescGZIP(), []int{26, 0}
+}
+
+func (x *RestartGrant_Turn) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *RestartGrant_Turn) GetStarts() uint32 {
+	if x != nil {
+		return x.Starts
+	}
+	return 0
+}
+
+func (x *RestartGrant_Turn) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 var File_api_commandpb_command_proto protoreflect.FileDescriptor
 
 const file_api_commandpb_command_proto_rawDesc = "" +
 	"\n" +
-	"\x1bapi/commandpb/command.proto\x12\x10waypoint.command\x1a\x15api/authpb/auth.proto\x1a\x1bapi/clusterpb/cluster.proto\x1a\x19api/configpb/config.proto\x1a!api/deploymentpb/deployment.proto\x1a\x13api/errpb/err.proto\x1a\x13api/jobpb/job.proto\x1a\x19api/runnerpb/runner.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"R\n" +
+	"\x1bapi/commandpb/command.proto\x12\x10waypoint.command\x1a\x15api/authpb/auth.proto\x1a\x1bapi/clusterpb/cluster.proto\x1a\x19api/configpb/config.proto\x1a!api/deploymentpb/deployment.proto\x1a\x13api/errpb/err.proto\x1a\x15api/execpb/exec.proto\x1a\x13api/jobpb/job.proto\x1a\x19api/runnerpb/runner.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"R\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x125\n" +
-	"\bcommands\x18\x02 \x03(\v2\x19.waypoint.command.CommandR\bcommands\"\xdf\x10\n" +
+	"\bcommands\x18\x02 \x03(\v2\x19.waypoint.command.CommandR\bcommands\"\xed\x12\n" +
 	"\aCommand\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x19\n" +
@@ -2839,7 +3219,8 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\rproject_apply\x18\x1e \x01(\v2\x1e.waypoint.command.ProjectApplyH\x00R\fprojectApply\x12K\n" +
 	"\x0fproject_destroy\x18\x1f \x01(\v2 .waypoint.command.ProjectDestroyH\x00R\x0eprojectDestroy\x12<\n" +
 	"\n" +
-	"config_set\x18( \x01(\v2\x1b.waypoint.command.ConfigSetH\x00R\tconfigSet\x12B\n" +
+	"config_set\x18( \x01(\v2\x1b.waypoint.command.ConfigSetH\x00R\tconfigSet\x12O\n" +
+	"\x11config_policy_set\x18) \x01(\v2!.waypoint.command.ConfigPolicySetH\x00R\x0fconfigPolicySet\x12B\n" +
 	"\fbuild_create\x182 \x01(\v2\x1d.waypoint.command.BuildCreateH\x00R\vbuildCreate\x12B\n" +
 	"\fbuild_finish\x183 \x01(\v2\x1d.waypoint.command.BuildFinishH\x00R\vbuildFinish\x12Q\n" +
 	"\x11deployment_create\x184 \x01(\v2\".waypoint.command.DeploymentCreateH\x00R\x10deploymentCreate\x12Q\n" +
@@ -2849,6 +3230,10 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\x0erelease_finish\x188 \x01(\v2\x1f.waypoint.command.ReleaseFinishH\x00R\rreleaseFinish\x12K\n" +
 	"\x0finstance_attach\x18< \x01(\v2 .waypoint.command.InstanceAttachH\x00R\x0einstanceAttach\x12K\n" +
 	"\x0finstance_update\x18= \x01(\v2 .waypoint.command.InstanceUpdateH\x00R\x0einstanceUpdate\x12E\n" +
+	"\rrestart_grant\x18> \x01(\v2\x1e.waypoint.command.RestartGrantH\x00R\frestartGrant\x12<\n" +
+	"\n" +
+	"exec_start\x18A \x01(\v2\x1b.waypoint.command.ExecStartH\x00R\texecStart\x126\n" +
+	"\bexec_end\x18B \x01(\v2\x19.waypoint.command.ExecEndH\x00R\aexecEnd\x12E\n" +
 	"\rrunner_attach\x18F \x01(\v2\x1e.waypoint.command.RunnerAttachH\x00R\frunnerAttach\x12E\n" +
 	"\rrunner_detach\x18G \x01(\v2\x1e.waypoint.command.RunnerDetachH\x00R\frunnerDetach\x12<\n" +
 	"\n" +
@@ -2915,7 +3300,11 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x84\x01\n" +
 	"\tConfigSet\x121\n" +
 	"\achanges\x18\x01 \x03(\v2\x17.waypoint.config.ChangeR\achanges\x12D\n" +
-	"\x12replace_file_scope\x18\x02 \x01(\v2\x16.waypoint.config.ScopeR\x10replaceFileScope\"?\n" +
+	"\x12replace_file_scope\x18\x02 \x01(\v2\x16.waypoint.config.ScopeR\x10replaceFileScope\"n\n" +
+	"\x0fConfigPolicySet\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12/\n" +
+	"\x06policy\x18\x03 \x01(\v2\x17.waypoint.config.PolicyR\x06policy\"?\n" +
 	"\vBuildCreate\x120\n" +
 	"\x05build\x18\x01 \x01(\v2\x1a.waypoint.deployment.BuildR\x05build\"\xa0\x01\n" +
 	"\vBuildFinish\x12\x0e\n" +
@@ -2945,7 +3334,7 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x10\n" +
 	"\x03url\x18\x04 \x01(\tR\x03url\"K\n" +
 	"\x0eInstanceAttach\x129\n" +
-	"\binstance\x18\x01 \x01(\v2\x1d.waypoint.deployment.InstanceR\binstance\"\x8d\x02\n" +
+	"\binstance\x18\x01 \x01(\v2\x1d.waypoint.deployment.InstanceR\binstance\"\xd7\x02\n" +
 	"\x0eInstanceUpdate\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n" +
@@ -2956,7 +3345,25 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\x0e2\".waypoint.deployment.InstanceStateR\x05state\x12\x1b\n" +
 	"\tchild_pid\x18\x06 \x01(\rR\bchildPid\x12!\n" +
 	"\fchild_starts\x18\a \x01(\rR\vchildStarts\x12\x1b\n" +
-	"\texit_code\x18\b \x01(\x05R\bexitCode\"?\n" +
+	"\texit_code\x18\b \x01(\x05R\bexitCode\x12!\n" +
+	"\fchild_config\x18\t \x01(\fR\vchildConfig\x12%\n" +
+	"\x0erestart_wanted\x18\n" +
+	" \x01(\fR\rrestartWanted\"\xc7\x01\n" +
+	"\fRestartGrant\x12#\n" +
+	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x129\n" +
+	"\x05turns\x18\x02 \x03(\v2#.waypoint.command.RestartGrant.TurnR\x05turns\x1aW\n" +
+	"\x04Turn\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06starts\x18\x02 \x01(\rR\x06starts\x12\x16\n" +
+	"\x06config\x18\x03 \x01(\fR\x06config\"=\n" +
+	"\tExecStart\x120\n" +
+	"\asession\x18\x01 \x01(\v2\x16.waypoint.exec.SessionR\asession\"\x8f\x01\n" +
+	"\aExecEnd\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
+	"\bended_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12'\n" +
+	"\x04exit\x18\x03 \x01(\v2\x13.waypoint.exec.ExitR\x04exit\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"?\n" +
 	"\fRunnerAttach\x12/\n" +
 	"\x06runner\x18\x01 \x01(\v2\x17.waypoint.runner.RunnerR\x06runner\"\x88\x01\n" +
 	"\fRunnerDetach\x12\x0e\n" +
@@ -2988,11 +3395,12 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"U\n" +
 	"\tJobExpire\x120\n" +
 	"\x05fence\x18\x01 \x01(\v2\x1a.waypoint.deployment.FenceR\x05fence\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"t\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa2\x01\n" +
 	"\x05Prune\x12\x10\n" +
 	"\x03max\x18\x01 \x01(\rR\x03max\x12<\n" +
 	"\finstance_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\vinstanceAge\x12\x1b\n" +
-	"\tjobs_keep\x18\x03 \x01(\rR\bjobsKeep\"\xb9\x01\n" +
+	"\tjobs_keep\x18\x03 \x01(\rR\bjobsKeep\x12,\n" +
+	"\x12exec_sessions_keep\x18\x04 \x01(\rR\x10execSessionsKeep\"\xb9\x01\n" +
 	"\aRequest\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\tR\atokenId\x12\x1d\n" +
 	"\n" +
@@ -3031,7 +3439,7 @@ func file_api_commandpb_command_proto_rawDescGZIP() []byte {
 	return file_api_commandpb_command_proto_rawDescData
 }
 
-var file_api_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_api_commandpb_command_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_api_commandpb_command_proto_goTypes = []any{
 	(*Entry)(nil),                   // 0: waypoint.command.Entry
 	(*Command)(nil),                 // 1: waypoint.command.Command
@@ -3049,48 +3457,56 @@ var file_api_commandpb_command_proto_goTypes = []any{
 	(*ProjectApply)(nil),            // 13: waypoint.command.ProjectApply
 	(*ProjectDestroy)(nil),          // 14: waypoint.command.ProjectDestroy
 	(*ConfigSet)(nil),               // 15: waypoint.command.ConfigSet
-	(*BuildCreate)(nil),             // 16: waypoint.command.BuildCreate
-	(*BuildFinish)(nil),             // 17: waypoint.command.BuildFinish
-	(*DeploymentCreate)(nil),        // 18: waypoint.command.DeploymentCreate
-	(*DeploymentFinish)(nil),        // 19: waypoint.command.DeploymentFinish
-	(*DeploymentDestroy)(nil),       // 20: waypoint.command.DeploymentDestroy
-	(*ReleaseCreate)(nil),           // 21: waypoint.command.ReleaseCreate
-	(*ReleaseFinish)(nil),           // 22: waypoint.command.ReleaseFinish
-	(*InstanceAttach)(nil),          // 23: waypoint.command.InstanceAttach
-	(*InstanceUpdate)(nil),          // 24: waypoint.command.InstanceUpdate
-	(*RunnerAttach)(nil),            // 25: waypoint.command.RunnerAttach
-	(*RunnerDetach)(nil),            // 26: waypoint.command.RunnerDetach
-	(*JobSubmit)(nil),               // 27: waypoint.command.JobSubmit
-	(*JobAssign)(nil),               // 28: waypoint.command.JobAssign
-	(*JobStage)(nil),                // 29: waypoint.command.JobStage
-	(*JobFinish)(nil),               // 30: waypoint.command.JobFinish
-	(*JobCancel)(nil),               // 31: waypoint.command.JobCancel
-	(*JobExpire)(nil),               // 32: waypoint.command.JobExpire
-	(*Prune)(nil),                   // 33: waypoint.command.Prune
-	(*Request)(nil),                 // 34: waypoint.command.Request
-	(*Meta)(nil),                    // 35: waypoint.command.Meta
-	(*Counters)(nil),                // 36: waypoint.command.Counters
-	(*SnapshotEnd)(nil),             // 37: waypoint.command.SnapshotEnd
-	(*TableRows)(nil),               // 38: waypoint.command.TableRows
-	(*errpb.Error)(nil),             // 39: waypoint.err.Error
-	(*clusterpb.Node)(nil),          // 40: waypoint.cluster.Node
-	(*authpb.Token)(nil),            // 41: waypoint.auth.Token
-	(*configpb.Change)(nil),         // 42: waypoint.config.Change
-	(*configpb.Scope)(nil),          // 43: waypoint.config.Scope
-	(*deploymentpb.Build)(nil),      // 44: waypoint.deployment.Build
-	(*deploymentpb.Fence)(nil),      // 45: waypoint.deployment.Fence
-	(*deploymentpb.Artifact)(nil),   // 46: waypoint.deployment.Artifact
-	(*deploymentpb.Deployment)(nil), // 47: waypoint.deployment.Deployment
-	(*deploymentpb.Release)(nil),    // 48: waypoint.deployment.Release
-	(*deploymentpb.Instance)(nil),   // 49: waypoint.deployment.Instance
-	(deploymentpb.InstanceState)(0), // 50: waypoint.deployment.InstanceState
-	(*runnerpb.Runner)(nil),         // 51: waypoint.runner.Runner
-	(*jobpb.Spec)(nil),              // 52: waypoint.job.Spec
-	(*jobpb.Stage)(nil),             // 53: waypoint.job.Stage
-	(jobpb.State)(0),                // 54: waypoint.job.State
-	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 56: google.protobuf.Timestamp
-	(*deploymentpb.AppRef)(nil),     // 57: waypoint.deployment.AppRef
+	(*ConfigPolicySet)(nil),         // 16: waypoint.command.ConfigPolicySet
+	(*BuildCreate)(nil),             // 17: waypoint.command.BuildCreate
+	(*BuildFinish)(nil),             // 18: waypoint.command.BuildFinish
+	(*DeploymentCreate)(nil),        // 19: waypoint.command.DeploymentCreate
+	(*DeploymentFinish)(nil),        // 20: waypoint.command.DeploymentFinish
+	(*DeploymentDestroy)(nil),       // 21: waypoint.command.DeploymentDestroy
+	(*ReleaseCreate)(nil),           // 22: waypoint.command.ReleaseCreate
+	(*ReleaseFinish)(nil),           // 23: waypoint.command.ReleaseFinish
+	(*InstanceAttach)(nil),          // 24: waypoint.command.InstanceAttach
+	(*InstanceUpdate)(nil),          // 25: waypoint.command.InstanceUpdate
+	(*RestartGrant)(nil),            // 26: waypoint.command.RestartGrant
+	(*ExecStart)(nil),               // 27: waypoint.command.ExecStart
+	(*ExecEnd)(nil),                 // 28: waypoint.command.ExecEnd
+	(*RunnerAttach)(nil),            // 29: waypoint.command.RunnerAttach
+	(*RunnerDetach)(nil),            // 30: waypoint.command.RunnerDetach
+	(*JobSubmit)(nil),               // 31: waypoint.command.JobSubmit
+	(*JobAssign)(nil),               // 32: waypoint.command.JobAssign
+	(*JobStage)(nil),                // 33: waypoint.command.JobStage
+	(*JobFinish)(nil),               // 34: waypoint.command.JobFinish
+	(*JobCancel)(nil),               // 35: waypoint.command.JobCancel
+	(*JobExpire)(nil),               // 36: waypoint.command.JobExpire
+	(*Prune)(nil),                   // 37: waypoint.command.Prune
+	(*Request)(nil),                 // 38: waypoint.command.Request
+	(*Meta)(nil),                    // 39: waypoint.command.Meta
+	(*Counters)(nil),                // 40: waypoint.command.Counters
+	(*SnapshotEnd)(nil),             // 41: waypoint.command.SnapshotEnd
+	(*TableRows)(nil),               // 42: waypoint.command.TableRows
+	(*RestartGrant_Turn)(nil),       // 43: waypoint.command.RestartGrant.Turn
+	(*errpb.Error)(nil),             // 44: waypoint.err.Error
+	(*clusterpb.Node)(nil),          // 45: waypoint.cluster.Node
+	(*authpb.Token)(nil),            // 46: waypoint.auth.Token
+	(*configpb.Change)(nil),         // 47: waypoint.config.Change
+	(*configpb.Scope)(nil),          // 48: waypoint.config.Scope
+	(*configpb.Policy)(nil),         // 49: waypoint.config.Policy
+	(*deploymentpb.Build)(nil),      // 50: waypoint.deployment.Build
+	(*deploymentpb.Fence)(nil),      // 51: waypoint.deployment.Fence
+	(*deploymentpb.Artifact)(nil),   // 52: waypoint.deployment.Artifact
+	(*deploymentpb.Deployment)(nil), // 53: waypoint.deployment.Deployment
+	(*deploymentpb.Release)(nil),    // 54: waypoint.deployment.Release
+	(*deploymentpb.Instance)(nil),   // 55: waypoint.deployment.Instance
+	(deploymentpb.InstanceState)(0), // 56: waypoint.deployment.InstanceState
+	(*execpb.Session)(nil),          // 57: waypoint.exec.Session
+	(*timestamppb.Timestamp)(nil),   // 58: google.protobuf.Timestamp
+	(*execpb.Exit)(nil),             // 59: waypoint.exec.Exit
+	(*runnerpb.Runner)(nil),         // 60: waypoint.runner.Runner
+	(*jobpb.Spec)(nil),              // 61: waypoint.job.Spec
+	(*jobpb.Stage)(nil),             // 62: waypoint.job.Stage
+	(jobpb.State)(0),                // 63: waypoint.job.State
+	(*durationpb.Duration)(nil),     // 64: google.protobuf.Duration
+	(*deploymentpb.AppRef)(nil),     // 65: waypoint.deployment.AppRef
 }
 var file_api_commandpb_command_proto_depIdxs = []int32{
 	1,  // 0: waypoint.command.Entry.commands:type_name -> waypoint.command.Command
@@ -3106,62 +3522,71 @@ var file_api_commandpb_command_proto_depIdxs = []int32{
 	13, // 10: waypoint.command.Command.project_apply:type_name -> waypoint.command.ProjectApply
 	14, // 11: waypoint.command.Command.project_destroy:type_name -> waypoint.command.ProjectDestroy
 	15, // 12: waypoint.command.Command.config_set:type_name -> waypoint.command.ConfigSet
-	16, // 13: waypoint.command.Command.build_create:type_name -> waypoint.command.BuildCreate
-	17, // 14: waypoint.command.Command.build_finish:type_name -> waypoint.command.BuildFinish
-	18, // 15: waypoint.command.Command.deployment_create:type_name -> waypoint.command.DeploymentCreate
-	19, // 16: waypoint.command.Command.deployment_finish:type_name -> waypoint.command.DeploymentFinish
-	20, // 17: waypoint.command.Command.deployment_destroy:type_name -> waypoint.command.DeploymentDestroy
-	21, // 18: waypoint.command.Command.release_create:type_name -> waypoint.command.ReleaseCreate
-	22, // 19: waypoint.command.Command.release_finish:type_name -> waypoint.command.ReleaseFinish
-	23, // 20: waypoint.command.Command.instance_attach:type_name -> waypoint.command.InstanceAttach
-	24, // 21: waypoint.command.Command.instance_update:type_name -> waypoint.command.InstanceUpdate
-	25, // 22: waypoint.command.Command.runner_attach:type_name -> waypoint.command.RunnerAttach
-	26, // 23: waypoint.command.Command.runner_detach:type_name -> waypoint.command.RunnerDetach
-	27, // 24: waypoint.command.Command.job_submit:type_name -> waypoint.command.JobSubmit
-	28, // 25: waypoint.command.Command.job_assign:type_name -> waypoint.command.JobAssign
-	29, // 26: waypoint.command.Command.job_stage:type_name -> waypoint.command.JobStage
-	30, // 27: waypoint.command.Command.job_finish:type_name -> waypoint.command.JobFinish
-	31, // 28: waypoint.command.Command.job_cancel:type_name -> waypoint.command.JobCancel
-	32, // 29: waypoint.command.Command.job_expire:type_name -> waypoint.command.JobExpire
-	33, // 30: waypoint.command.Command.prune:type_name -> waypoint.command.Prune
-	39, // 31: waypoint.command.Result.error:type_name -> waypoint.err.Error
-	40, // 32: waypoint.command.Bootstrap.node:type_name -> waypoint.cluster.Node
-	4,  // 33: waypoint.command.Bootstrap.secrets:type_name -> waypoint.command.Secret
-	41, // 34: waypoint.command.Bootstrap.token:type_name -> waypoint.auth.Token
-	40, // 35: waypoint.command.NodeUpsert.node:type_name -> waypoint.cluster.Node
-	41, // 36: waypoint.command.TokenCreate.token:type_name -> waypoint.auth.Token
-	40, // 37: waypoint.command.JoinTokenUse.node:type_name -> waypoint.cluster.Node
-	42, // 38: waypoint.command.ConfigSet.changes:type_name -> waypoint.config.Change
-	43, // 39: waypoint.command.ConfigSet.replace_file_scope:type_name -> waypoint.config.Scope
-	44, // 40: waypoint.command.BuildCreate.build:type_name -> waypoint.deployment.Build
-	45, // 41: waypoint.command.BuildFinish.fence:type_name -> waypoint.deployment.Fence
-	46, // 42: waypoint.command.BuildFinish.artifact:type_name -> waypoint.deployment.Artifact
-	47, // 43: waypoint.command.DeploymentCreate.deployment:type_name -> waypoint.deployment.Deployment
-	41, // 44: waypoint.command.DeploymentCreate.token:type_name -> waypoint.auth.Token
-	45, // 45: waypoint.command.DeploymentFinish.fence:type_name -> waypoint.deployment.Fence
-	45, // 46: waypoint.command.DeploymentDestroy.fence:type_name -> waypoint.deployment.Fence
-	48, // 47: waypoint.command.ReleaseCreate.release:type_name -> waypoint.deployment.Release
-	45, // 48: waypoint.command.ReleaseFinish.fence:type_name -> waypoint.deployment.Fence
-	49, // 49: waypoint.command.InstanceAttach.instance:type_name -> waypoint.deployment.Instance
-	50, // 50: waypoint.command.InstanceUpdate.state:type_name -> waypoint.deployment.InstanceState
-	51, // 51: waypoint.command.RunnerAttach.runner:type_name -> waypoint.runner.Runner
-	52, // 52: waypoint.command.JobSubmit.spec:type_name -> waypoint.job.Spec
-	45, // 53: waypoint.command.JobStage.fence:type_name -> waypoint.deployment.Fence
-	53, // 54: waypoint.command.JobStage.stage:type_name -> waypoint.job.Stage
-	45, // 55: waypoint.command.JobFinish.fence:type_name -> waypoint.deployment.Fence
-	54, // 56: waypoint.command.JobFinish.state:type_name -> waypoint.job.State
-	45, // 57: waypoint.command.JobExpire.fence:type_name -> waypoint.deployment.Fence
-	55, // 58: waypoint.command.Prune.instance_age:type_name -> google.protobuf.Duration
-	2,  // 59: waypoint.command.Request.result:type_name -> waypoint.command.Result
-	56, // 60: waypoint.command.Request.at:type_name -> google.protobuf.Timestamp
-	57, // 61: waypoint.command.Counters.app:type_name -> waypoint.deployment.AppRef
-	56, // 62: waypoint.command.Counters.active_at:type_name -> google.protobuf.Timestamp
-	38, // 63: waypoint.command.SnapshotEnd.tables:type_name -> waypoint.command.TableRows
-	64, // [64:64] is the sub-list for method output_type
-	64, // [64:64] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	16, // 13: waypoint.command.Command.config_policy_set:type_name -> waypoint.command.ConfigPolicySet
+	17, // 14: waypoint.command.Command.build_create:type_name -> waypoint.command.BuildCreate
+	18, // 15: waypoint.command.Command.build_finish:type_name -> waypoint.command.BuildFinish
+	19, // 16: waypoint.command.Command.deployment_create:type_name -> waypoint.command.DeploymentCreate
+	20, // 17: waypoint.command.Command.deployment_finish:type_name -> waypoint.command.DeploymentFinish
+	21, // 18: waypoint.command.Command.deployment_destroy:type_name -> waypoint.command.DeploymentDestroy
+	22, // 19: waypoint.command.Command.release_create:type_name -> waypoint.command.ReleaseCreate
+	23, // 20: waypoint.command.Command.release_finish:type_name -> waypoint.command.ReleaseFinish
+	24, // 21: waypoint.command.Command.instance_attach:type_name -> waypoint.command.InstanceAttach
+	25, // 22: waypoint.command.Command.instance_update:type_name -> waypoint.command.InstanceUpdate
+	26, // 23: waypoint.command.Command.restart_grant:type_name -> waypoint.command.RestartGrant
+	27, // 24: waypoint.command.Command.exec_start:type_name -> waypoint.command.ExecStart
+	28, // 25: waypoint.command.Command.exec_end:type_name -> waypoint.command.ExecEnd
+	29, // 26: waypoint.command.Command.runner_attach:type_name -> waypoint.command.RunnerAttach
+	30, // 27: waypoint.command.Command.runner_detach:type_name -> waypoint.command.RunnerDetach
+	31, // 28: waypoint.command.Command.job_submit:type_name -> waypoint.command.JobSubmit
+	32, // 29: waypoint.command.Command.job_assign:type_name -> waypoint.command.JobAssign
+	33, // 30: waypoint.command.Command.job_stage:type_name -> waypoint.command.JobStage
+	34, // 31: waypoint.command.Command.job_finish:type_name -> waypoint.command.JobFinish
+	35, // 32: waypoint.command.Command.job_cancel:type_name -> waypoint.command.JobCancel
+	36, // 33: waypoint.command.Command.job_expire:type_name -> waypoint.command.JobExpire
+	37, // 34: waypoint.command.Command.prune:type_name -> waypoint.command.Prune
+	44, // 35: waypoint.command.Result.error:type_name -> waypoint.err.Error
+	45, // 36: waypoint.command.Bootstrap.node:type_name -> waypoint.cluster.Node
+	4,  // 37: waypoint.command.Bootstrap.secrets:type_name -> waypoint.command.Secret
+	46, // 38: waypoint.command.Bootstrap.token:type_name -> waypoint.auth.Token
+	45, // 39: waypoint.command.NodeUpsert.node:type_name -> waypoint.cluster.Node
+	46, // 40: waypoint.command.TokenCreate.token:type_name -> waypoint.auth.Token
+	45, // 41: waypoint.command.JoinTokenUse.node:type_name -> waypoint.cluster.Node
+	47, // 42: waypoint.command.ConfigSet.changes:type_name -> waypoint.config.Change
+	48, // 43: waypoint.command.ConfigSet.replace_file_scope:type_name -> waypoint.config.Scope
+	49, // 44: waypoint.command.ConfigPolicySet.policy:type_name -> waypoint.config.Policy
+	50, // 45: waypoint.command.BuildCreate.build:type_name -> waypoint.deployment.Build
+	51, // 46: waypoint.command.BuildFinish.fence:type_name -> waypoint.deployment.Fence
+	52, // 47: waypoint.command.BuildFinish.artifact:type_name -> waypoint.deployment.Artifact
+	53, // 48: waypoint.command.DeploymentCreate.deployment:type_name -> waypoint.deployment.Deployment
+	46, // 49: waypoint.command.DeploymentCreate.token:type_name -> waypoint.auth.Token
+	51, // 50: waypoint.command.DeploymentFinish.fence:type_name -> waypoint.deployment.Fence
+	51, // 51: waypoint.command.DeploymentDestroy.fence:type_name -> waypoint.deployment.Fence
+	54, // 52: waypoint.command.ReleaseCreate.release:type_name -> waypoint.deployment.Release
+	51, // 53: waypoint.command.ReleaseFinish.fence:type_name -> waypoint.deployment.Fence
+	55, // 54: waypoint.command.InstanceAttach.instance:type_name -> waypoint.deployment.Instance
+	56, // 55: waypoint.command.InstanceUpdate.state:type_name -> waypoint.deployment.InstanceState
+	43, // 56: waypoint.command.RestartGrant.turns:type_name -> waypoint.command.RestartGrant.Turn
+	57, // 57: waypoint.command.ExecStart.session:type_name -> waypoint.exec.Session
+	58, // 58: waypoint.command.ExecEnd.ended_at:type_name -> google.protobuf.Timestamp
+	59, // 59: waypoint.command.ExecEnd.exit:type_name -> waypoint.exec.Exit
+	60, // 60: waypoint.command.RunnerAttach.runner:type_name -> waypoint.runner.Runner
+	61, // 61: waypoint.command.JobSubmit.spec:type_name -> waypoint.job.Spec
+	51, // 62: waypoint.command.JobStage.fence:type_name -> waypoint.deployment.Fence
+	62, // 63: waypoint.command.JobStage.stage:type_name -> waypoint.job.Stage
+	51, // 64: waypoint.command.JobFinish.fence:type_name -> waypoint.deployment.Fence
+	63, // 65: waypoint.command.JobFinish.state:type_name -> waypoint.job.State
+	51, // 66: waypoint.command.JobExpire.fence:type_name -> waypoint.deployment.Fence
+	64, // 67: waypoint.command.Prune.instance_age:type_name -> google.protobuf.Duration
+	2,  // 68: waypoint.command.Request.result:type_name -> waypoint.command.Result
+	58, // 69: waypoint.command.Request.at:type_name -> google.protobuf.Timestamp
+	65, // 70: waypoint.command.Counters.app:type_name -> waypoint.deployment.AppRef
+	58, // 71: waypoint.command.Counters.active_at:type_name -> google.protobuf.Timestamp
+	42, // 72: waypoint.command.SnapshotEnd.tables:type_name -> waypoint.command.TableRows
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_api_commandpb_command_proto_init() }
@@ -3182,6 +3607,7 @@ func file_api_commandpb_command_proto_init() {
 		(*Command_ProjectApply)(nil),
 		(*Command_ProjectDestroy)(nil),
 		(*Command_ConfigSet)(nil),
+		(*Command_ConfigPolicySet)(nil),
 		(*Command_BuildCreate)(nil),
 		(*Command_BuildFinish)(nil),
 		(*Command_DeploymentCreate)(nil),
@@ -3191,6 +3617,9 @@ func file_api_commandpb_command_proto_init() {
 		(*Command_ReleaseFinish)(nil),
 		(*Command_InstanceAttach)(nil),
 		(*Command_InstanceUpdate)(nil),
+		(*Command_RestartGrant)(nil),
+		(*Command_ExecStart)(nil),
+		(*Command_ExecEnd)(nil),
 		(*Command_RunnerAttach)(nil),
 		(*Command_RunnerDetach)(nil),
 		(*Command_JobSubmit)(nil),
@@ -3207,7 +3636,7 @@ func file_api_commandpb_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_commandpb_command_proto_rawDesc), len(file_api_commandpb_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -75,6 +75,59 @@ func (Origin) EnumDescriptor() ([]byte, []int) {
 	return file_api_configpb_config_proto_rawDescGZIP(), []int{0}
 }
 
+// Reload says what a running instance does when its configuration changes.
+type Reload int32
+
+const (
+	Reload_RELOAD_UNSPECIFIED Reload = 0 // the default: restart
+	Reload_RELOAD_RESTART     Reload = 1 // the app is stopped and started again
+	Reload_RELOAD_SIGNAL      Reload = 2 // files are written and the app gets a signal; its environment stays until its next start
+	Reload_RELOAD_NEXT_START  Reload = 3 // nothing, until the app's next start
+)
+
+// Enum value maps for Reload.
+var (
+	Reload_name = map[int32]string{
+		0: "RELOAD_UNSPECIFIED",
+		1: "RELOAD_RESTART",
+		2: "RELOAD_SIGNAL",
+		3: "RELOAD_NEXT_START",
+	}
+	Reload_value = map[string]int32{
+		"RELOAD_UNSPECIFIED": 0,
+		"RELOAD_RESTART":     1,
+		"RELOAD_SIGNAL":      2,
+		"RELOAD_NEXT_START":  3,
+	}
+)
+
+func (x Reload) Enum() *Reload {
+	p := new(Reload)
+	*p = x
+	return p
+}
+
+func (x Reload) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Reload) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_configpb_config_proto_enumTypes[1].Descriptor()
+}
+
+func (Reload) Type() protoreflect.EnumType {
+	return &file_api_configpb_config_proto_enumTypes[1]
+}
+
+func (x Reload) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Reload.Descriptor instead.
+func (Reload) EnumDescriptor() ([]byte, []int) {
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{1}
+}
+
 // Scope says whom a variable is for. Everything empty: every app. Project
 // alone: the project's apps. Project and app: that app. Workspace narrows any
 // of them to one workspace.
@@ -138,6 +191,128 @@ func (x *Scope) GetWorkspace() string {
 	return ""
 }
 
+// File says that a variable reaches the app as a file, not in its environment.
+type File struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`   // absolute, clean
+	Mode          uint32                 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`  // permission bits; 0: 0600
+	Owner         string                 `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"` // "user", "user:group", ":group", names or numbers; empty: the entrypoint's own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *File) Reset() {
+	*x = File{}
+	mi := &file_api_configpb_config_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *File) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*File) ProtoMessage() {}
+
+func (x *File) ProtoReflect() protoreflect.Message {
+	mi := &file_api_configpb_config_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use File.ProtoReflect.Descriptor instead.
+func (*File) Descriptor() ([]byte, []int) {
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *File) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *File) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *File) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+// Policy says how an app takes up configuration.
+type Policy struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Reload         Reload                 `protobuf:"varint,1,opt,name=reload,proto3,enum=waypoint.config.Reload" json:"reload,omitempty"`
+	Signal         string                 `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`                                       // with RELOAD_SIGNAL: a name such as "HUP", or a number
+	MaxUnavailable string                 `protobuf:"bytes,3,opt,name=max_unavailable,json=maxUnavailable,proto3" json:"max_unavailable,omitempty"` // how many instances of a deployment may restart at a time: "2", "25%" (rounded down, at least 1); empty: "25%"
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Policy) Reset() {
+	*x = Policy{}
+	mi := &file_api_configpb_config_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Policy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Policy) ProtoMessage() {}
+
+func (x *Policy) ProtoReflect() protoreflect.Message {
+	mi := &file_api_configpb_config_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Policy.ProtoReflect.Descriptor instead.
+func (*Policy) Descriptor() ([]byte, []int) {
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Policy) GetReload() Reload {
+	if x != nil {
+		return x.Reload
+	}
+	return Reload_RELOAD_UNSPECIFIED
+}
+
+func (x *Policy) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *Policy) GetMaxUnavailable() string {
+	if x != nil {
+		return x.MaxUnavailable
+	}
+	return ""
+}
+
 // Variable is one configuration variable. The replicated state holds it with
 // sealed and without value, an answer with value and without sealed.
 type Variable struct {
@@ -149,13 +324,14 @@ type Variable struct {
 	Sealed        []byte                 `protobuf:"bytes,5,opt,name=sealed,proto3" json:"sealed,omitempty"`
 	Version       uint64                 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"` // counts changes of this variable from 1 up
 	UpdatedAt     *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	File          *File                  `protobuf:"bytes,8,opt,name=file,proto3" json:"file,omitempty"` // unset: an environment variable
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Variable) Reset() {
 	*x = Variable{}
-	mi := &file_api_configpb_config_proto_msgTypes[1]
+	mi := &file_api_configpb_config_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -167,7 +343,7 @@ func (x *Variable) String() string {
 func (*Variable) ProtoMessage() {}
 
 func (x *Variable) ProtoReflect() protoreflect.Message {
-	mi := &file_api_configpb_config_proto_msgTypes[1]
+	mi := &file_api_configpb_config_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -180,7 +356,7 @@ func (x *Variable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Variable.ProtoReflect.Descriptor instead.
 func (*Variable) Descriptor() ([]byte, []int) {
-	return file_api_configpb_config_proto_rawDescGZIP(), []int{1}
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Variable) GetScope() *Scope {
@@ -232,6 +408,13 @@ func (x *Variable) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Variable) GetFile() *File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
 // Change sets or deletes one variable.
 type Change struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -245,13 +428,14 @@ type Change struct {
 	IfVersion     *uint64 `protobuf:"varint,5,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
 	Origin        Origin  `protobuf:"varint,6,opt,name=origin,proto3,enum=waypoint.config.Origin" json:"origin,omitempty"` // default: ORIGIN_SET
 	Sealed        []byte  `protobuf:"bytes,7,opt,name=sealed,proto3" json:"sealed,omitempty"`                              // inside commands in place of value; never accepted from a caller
+	File          *File   `protobuf:"bytes,8,opt,name=file,proto3" json:"file,omitempty"`                                  // unset: an environment variable
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_api_configpb_config_proto_msgTypes[2]
+	mi := &file_api_configpb_config_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +447,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_api_configpb_config_proto_msgTypes[2]
+	mi := &file_api_configpb_config_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +460,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_api_configpb_config_proto_rawDescGZIP(), []int{2}
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Change) GetScope() *Scope {
@@ -328,6 +512,13 @@ func (x *Change) GetSealed() []byte {
 	return nil
 }
 
+func (x *Change) GetFile() *File {
+	if x != nil {
+		return x.File
+	}
+	return nil
+}
+
 type SetRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Changes []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
@@ -340,7 +531,7 @@ type SetRequest struct {
 
 func (x *SetRequest) Reset() {
 	*x = SetRequest{}
-	mi := &file_api_configpb_config_proto_msgTypes[3]
+	mi := &file_api_configpb_config_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +543,7 @@ func (x *SetRequest) String() string {
 func (*SetRequest) ProtoMessage() {}
 
 func (x *SetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_configpb_config_proto_msgTypes[3]
+	mi := &file_api_configpb_config_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +556,7 @@ func (x *SetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRequest.ProtoReflect.Descriptor instead.
 func (*SetRequest) Descriptor() ([]byte, []int) {
-	return file_api_configpb_config_proto_rawDescGZIP(), []int{3}
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SetRequest) GetChanges() []*Change {
@@ -391,7 +582,7 @@ type SetResponse struct {
 
 func (x *SetResponse) Reset() {
 	*x = SetResponse{}
-	mi := &file_api_configpb_config_proto_msgTypes[4]
+	mi := &file_api_configpb_config_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +594,7 @@ func (x *SetResponse) String() string {
 func (*SetResponse) ProtoMessage() {}
 
 func (x *SetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_configpb_config_proto_msgTypes[4]
+	mi := &file_api_configpb_config_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +607,7 @@ func (x *SetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetResponse.ProtoReflect.Descriptor instead.
 func (*SetResponse) Descriptor() ([]byte, []int) {
-	return file_api_configpb_config_proto_rawDescGZIP(), []int{4}
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SetResponse) GetVariables() []*Variable {
@@ -438,7 +629,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_api_configpb_config_proto_msgTypes[5]
+	mi := &file_api_configpb_config_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -450,7 +641,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_configpb_config_proto_msgTypes[5]
+	mi := &file_api_configpb_config_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -463,7 +654,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_api_configpb_config_proto_rawDescGZIP(), []int{5}
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetRequest) GetScope() *Scope {
@@ -503,7 +694,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_api_configpb_config_proto_msgTypes[6]
+	mi := &file_api_configpb_config_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +706,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_configpb_config_proto_msgTypes[6]
+	mi := &file_api_configpb_config_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,12 +719,212 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_api_configpb_config_proto_rawDescGZIP(), []int{6}
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetResponse) GetVariables() []*Variable {
 	if x != nil {
 		return x.Variables
+	}
+	return nil
+}
+
+type SetPolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Policy        *Policy                `protobuf:"bytes,3,opt,name=policy,proto3" json:"policy,omitempty"` // fields that are not set get their defaults
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPolicyRequest) Reset() {
+	*x = SetPolicyRequest{}
+	mi := &file_api_configpb_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPolicyRequest) ProtoMessage() {}
+
+func (x *SetPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_configpb_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPolicyRequest.ProtoReflect.Descriptor instead.
+func (*SetPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SetPolicyRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *SetPolicyRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *SetPolicyRequest) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+type SetPolicyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policy        *Policy                `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"` // as it is now, defaults filled in
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPolicyResponse) Reset() {
+	*x = SetPolicyResponse{}
+	mi := &file_api_configpb_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPolicyResponse) ProtoMessage() {}
+
+func (x *SetPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_configpb_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPolicyResponse.ProtoReflect.Descriptor instead.
+func (*SetPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SetPolicyResponse) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
+}
+
+type GetPolicyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Project       string                 `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyRequest) Reset() {
+	*x = GetPolicyRequest{}
+	mi := &file_api_configpb_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyRequest) ProtoMessage() {}
+
+func (x *GetPolicyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_configpb_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyRequest.ProtoReflect.Descriptor instead.
+func (*GetPolicyRequest) Descriptor() ([]byte, []int) {
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *GetPolicyRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *GetPolicyRequest) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+type GetPolicyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Policy        *Policy                `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"` // defaults filled in
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPolicyResponse) Reset() {
+	*x = GetPolicyResponse{}
+	mi := &file_api_configpb_config_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPolicyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPolicyResponse) ProtoMessage() {}
+
+func (x *GetPolicyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_configpb_config_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPolicyResponse.ProtoReflect.Descriptor instead.
+func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
+	return file_api_configpb_config_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetPolicyResponse) GetPolicy() *Policy {
+	if x != nil {
+		return x.Policy
 	}
 	return nil
 }
@@ -546,7 +937,15 @@ const file_api_configpb_config_proto_rawDesc = "" +
 	"\x05Scope\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
 	"\x03app\x18\x02 \x01(\tR\x03app\x12\x1c\n" +
-	"\tworkspace\x18\x03 \x01(\tR\tworkspace\"\x80\x02\n" +
+	"\tworkspace\x18\x03 \x01(\tR\tworkspace\"D\n" +
+	"\x04File\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\"z\n" +
+	"\x06Policy\x12/\n" +
+	"\x06reload\x18\x01 \x01(\x0e2\x17.waypoint.config.ReloadR\x06reload\x12\x16\n" +
+	"\x06signal\x18\x02 \x01(\tR\x06signal\x12'\n" +
+	"\x0fmax_unavailable\x18\x03 \x01(\tR\x0emaxUnavailable\"\xab\x02\n" +
 	"\bVariable\x12,\n" +
 	"\x05scope\x18\x01 \x01(\v2\x16.waypoint.config.ScopeR\x05scope\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12/\n" +
@@ -555,7 +954,8 @@ const file_api_configpb_config_proto_rawDesc = "" +
 	"\x06sealed\x18\x05 \x01(\fR\x06sealed\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x04R\aversion\x129\n" +
 	"\n" +
-	"updated_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\"\xf4\x01\n" +
+	"updated_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12)\n" +
+	"\x04file\x18\b \x01(\v2\x15.waypoint.config.FileR\x04file\"\x9f\x02\n" +
 	"\x06Change\x12,\n" +
 	"\x05scope\x18\x01 \x01(\v2\x16.waypoint.config.ScopeR\x05scope\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -564,7 +964,8 @@ const file_api_configpb_config_proto_rawDesc = "" +
 	"\n" +
 	"if_version\x18\x05 \x01(\x04H\x00R\tifVersion\x88\x01\x01\x12/\n" +
 	"\x06origin\x18\x06 \x01(\x0e2\x17.waypoint.config.OriginR\x06origin\x12\x16\n" +
-	"\x06sealed\x18\a \x01(\fR\x06sealedB\r\n" +
+	"\x06sealed\x18\a \x01(\fR\x06sealed\x12)\n" +
+	"\x04file\x18\b \x01(\v2\x15.waypoint.config.FileR\x04fileB\r\n" +
 	"\v_if_version\"\x85\x01\n" +
 	"\n" +
 	"SetRequest\x121\n" +
@@ -579,17 +980,38 @@ const file_api_configpb_config_proto_rawDesc = "" +
 	"\teffective\x18\x03 \x01(\bR\teffective\x12\x14\n" +
 	"\x05exact\x18\x04 \x01(\bR\x05exact\"F\n" +
 	"\vGetResponse\x127\n" +
-	"\tvariables\x18\x01 \x03(\v2\x19.waypoint.config.VariableR\tvariables*A\n" +
+	"\tvariables\x18\x01 \x03(\v2\x19.waypoint.config.VariableR\tvariables\"o\n" +
+	"\x10SetPolicyRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12/\n" +
+	"\x06policy\x18\x03 \x01(\v2\x17.waypoint.config.PolicyR\x06policy\"D\n" +
+	"\x11SetPolicyResponse\x12/\n" +
+	"\x06policy\x18\x01 \x01(\v2\x17.waypoint.config.PolicyR\x06policy\">\n" +
+	"\x10GetPolicyRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\"D\n" +
+	"\x11GetPolicyResponse\x12/\n" +
+	"\x06policy\x18\x01 \x01(\v2\x17.waypoint.config.PolicyR\x06policy*A\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vORIGIN_FILE\x10\x01\x12\x0e\n" +
 	"\n" +
-	"ORIGIN_SET\x10\x022\xa6\x01\n" +
+	"ORIGIN_SET\x10\x02*^\n" +
+	"\x06Reload\x12\x16\n" +
+	"\x12RELOAD_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eRELOAD_RESTART\x10\x01\x12\x11\n" +
+	"\rRELOAD_SIGNAL\x10\x02\x12\x15\n" +
+	"\x11RELOAD_NEXT_START\x10\x032\xe8\x02\n" +
 	"\x06Config\x12L\n" +
 	"\x03Set\x12\x1b.waypoint.config.SetRequest\x1a\x1c.waypoint.config.SetResponse\"\n" +
 	"\xea\xe0\x18\x06\n" +
 	"\x02\x02\x03\x10\x02\x12N\n" +
 	"\x03Get\x12\x1b.waypoint.config.GetRequest\x1a\x1c.waypoint.config.GetResponse\"\f\xea\xe0\x18\b\n" +
+	"\x02\x02\x03\x10\x02\x18\x01\x12^\n" +
+	"\tSetPolicy\x12!.waypoint.config.SetPolicyRequest\x1a\".waypoint.config.SetPolicyResponse\"\n" +
+	"\xea\xe0\x18\x06\n" +
+	"\x02\x02\x03\x10\x02\x12`\n" +
+	"\tGetPolicy\x12!.waypoint.config.GetPolicyRequest\x1a\".waypoint.config.GetPolicyResponse\"\f\xea\xe0\x18\b\n" +
 	"\x02\x02\x03\x10\x02\x18\x01B\x17Z\x15waypoint/api/configpbb\x06proto3"
 
 var (
@@ -604,39 +1026,56 @@ func file_api_configpb_config_proto_rawDescGZIP() []byte {
 	return file_api_configpb_config_proto_rawDescData
 }
 
-var file_api_configpb_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_configpb_config_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_api_configpb_config_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_api_configpb_config_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_api_configpb_config_proto_goTypes = []any{
 	(Origin)(0),                   // 0: waypoint.config.Origin
-	(*Scope)(nil),                 // 1: waypoint.config.Scope
-	(*Variable)(nil),              // 2: waypoint.config.Variable
-	(*Change)(nil),                // 3: waypoint.config.Change
-	(*SetRequest)(nil),            // 4: waypoint.config.SetRequest
-	(*SetResponse)(nil),           // 5: waypoint.config.SetResponse
-	(*GetRequest)(nil),            // 6: waypoint.config.GetRequest
-	(*GetResponse)(nil),           // 7: waypoint.config.GetResponse
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(Reload)(0),                   // 1: waypoint.config.Reload
+	(*Scope)(nil),                 // 2: waypoint.config.Scope
+	(*File)(nil),                  // 3: waypoint.config.File
+	(*Policy)(nil),                // 4: waypoint.config.Policy
+	(*Variable)(nil),              // 5: waypoint.config.Variable
+	(*Change)(nil),                // 6: waypoint.config.Change
+	(*SetRequest)(nil),            // 7: waypoint.config.SetRequest
+	(*SetResponse)(nil),           // 8: waypoint.config.SetResponse
+	(*GetRequest)(nil),            // 9: waypoint.config.GetRequest
+	(*GetResponse)(nil),           // 10: waypoint.config.GetResponse
+	(*SetPolicyRequest)(nil),      // 11: waypoint.config.SetPolicyRequest
+	(*SetPolicyResponse)(nil),     // 12: waypoint.config.SetPolicyResponse
+	(*GetPolicyRequest)(nil),      // 13: waypoint.config.GetPolicyRequest
+	(*GetPolicyResponse)(nil),     // 14: waypoint.config.GetPolicyResponse
+	(*timestamppb.Timestamp)(nil), // 15: google.protobuf.Timestamp
 }
 var file_api_configpb_config_proto_depIdxs = []int32{
-	1,  // 0: waypoint.config.Variable.scope:type_name -> waypoint.config.Scope
-	0,  // 1: waypoint.config.Variable.origin:type_name -> waypoint.config.Origin
-	8,  // 2: waypoint.config.Variable.updated_at:type_name -> google.protobuf.Timestamp
-	1,  // 3: waypoint.config.Change.scope:type_name -> waypoint.config.Scope
-	0,  // 4: waypoint.config.Change.origin:type_name -> waypoint.config.Origin
-	3,  // 5: waypoint.config.SetRequest.changes:type_name -> waypoint.config.Change
-	1,  // 6: waypoint.config.SetRequest.replace_file_scope:type_name -> waypoint.config.Scope
-	2,  // 7: waypoint.config.SetResponse.variables:type_name -> waypoint.config.Variable
-	1,  // 8: waypoint.config.GetRequest.scope:type_name -> waypoint.config.Scope
-	2,  // 9: waypoint.config.GetResponse.variables:type_name -> waypoint.config.Variable
-	4,  // 10: waypoint.config.Config.Set:input_type -> waypoint.config.SetRequest
-	6,  // 11: waypoint.config.Config.Get:input_type -> waypoint.config.GetRequest
-	5,  // 12: waypoint.config.Config.Set:output_type -> waypoint.config.SetResponse
-	7,  // 13: waypoint.config.Config.Get:output_type -> waypoint.config.GetResponse
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	1,  // 0: waypoint.config.Policy.reload:type_name -> waypoint.config.Reload
+	2,  // 1: waypoint.config.Variable.scope:type_name -> waypoint.config.Scope
+	0,  // 2: waypoint.config.Variable.origin:type_name -> waypoint.config.Origin
+	15, // 3: waypoint.config.Variable.updated_at:type_name -> google.protobuf.Timestamp
+	3,  // 4: waypoint.config.Variable.file:type_name -> waypoint.config.File
+	2,  // 5: waypoint.config.Change.scope:type_name -> waypoint.config.Scope
+	0,  // 6: waypoint.config.Change.origin:type_name -> waypoint.config.Origin
+	3,  // 7: waypoint.config.Change.file:type_name -> waypoint.config.File
+	6,  // 8: waypoint.config.SetRequest.changes:type_name -> waypoint.config.Change
+	2,  // 9: waypoint.config.SetRequest.replace_file_scope:type_name -> waypoint.config.Scope
+	5,  // 10: waypoint.config.SetResponse.variables:type_name -> waypoint.config.Variable
+	2,  // 11: waypoint.config.GetRequest.scope:type_name -> waypoint.config.Scope
+	5,  // 12: waypoint.config.GetResponse.variables:type_name -> waypoint.config.Variable
+	4,  // 13: waypoint.config.SetPolicyRequest.policy:type_name -> waypoint.config.Policy
+	4,  // 14: waypoint.config.SetPolicyResponse.policy:type_name -> waypoint.config.Policy
+	4,  // 15: waypoint.config.GetPolicyResponse.policy:type_name -> waypoint.config.Policy
+	7,  // 16: waypoint.config.Config.Set:input_type -> waypoint.config.SetRequest
+	9,  // 17: waypoint.config.Config.Get:input_type -> waypoint.config.GetRequest
+	11, // 18: waypoint.config.Config.SetPolicy:input_type -> waypoint.config.SetPolicyRequest
+	13, // 19: waypoint.config.Config.GetPolicy:input_type -> waypoint.config.GetPolicyRequest
+	8,  // 20: waypoint.config.Config.Set:output_type -> waypoint.config.SetResponse
+	10, // 21: waypoint.config.Config.Get:output_type -> waypoint.config.GetResponse
+	12, // 22: waypoint.config.Config.SetPolicy:output_type -> waypoint.config.SetPolicyResponse
+	14, // 23: waypoint.config.Config.GetPolicy:output_type -> waypoint.config.GetPolicyResponse
+	20, // [20:24] is the sub-list for method output_type
+	16, // [16:20] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_api_configpb_config_proto_init() }
@@ -644,14 +1083,14 @@ func file_api_configpb_config_proto_init() {
 	if File_api_configpb_config_proto != nil {
 		return
 	}
-	file_api_configpb_config_proto_msgTypes[2].OneofWrappers = []any{}
+	file_api_configpb_config_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_configpb_config_proto_rawDesc), len(file_api_configpb_config_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   7,
+			NumEnums:      2,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -789,10 +789,14 @@ type Instance struct {
 	ChildPid           uint32                 `protobuf:"varint,10,opt,name=child_pid,json=childPid,proto3" json:"child_pid,omitempty"`
 	ChildStarts        uint32                 `protobuf:"varint,11,opt,name=child_starts,json=childStarts,proto3" json:"child_starts,omitempty"` // how often the entrypoint has started its child
 	ExitCode           int32                  `protobuf:"varint,12,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	Build              *versionpb.Build       `protobuf:"bytes,13,opt,name=build,proto3" json:"build,omitempty"`                             // the entrypoint's
-	StartedAt          *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`    // first attach
-	AttachedAt         *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=attached_at,json=attachedAt,proto3" json:"attached_at,omitempty"` // newest attach
-	ChangedAt          *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`    // newest change of state
+	Build              *versionpb.Build       `protobuf:"bytes,13,opt,name=build,proto3" json:"build,omitempty"`                                      // the entrypoint's
+	StartedAt          *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`             // first attach
+	AttachedAt         *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=attached_at,json=attachedAt,proto3" json:"attached_at,omitempty"`          // newest attach
+	ChangedAt          *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=changed_at,json=changedAt,proto3" json:"changed_at,omitempty"`             // newest change of state
+	ChildConfig        []byte                 `protobuf:"bytes,17,opt,name=child_config,json=childConfig,proto3" json:"child_config,omitempty"`       // hash of the configuration that the child was started with
+	ChildSince         *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=child_since,json=childSince,proto3" json:"child_since,omitempty"`          // newest change of child_pid or child_starts
+	RestartWanted      []byte                 `protobuf:"bytes,19,opt,name=restart_wanted,json=restartWanted,proto3" json:"restart_wanted,omitempty"` // hash of the configuration that a restart waits for; empty: none
+	Turn               *RestartTurn           `protobuf:"bytes,20,opt,name=turn,proto3" json:"turn,omitempty"`                                        // the newest turn to restart that it was given
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -939,6 +943,95 @@ func (x *Instance) GetChangedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Instance) GetChildConfig() []byte {
+	if x != nil {
+		return x.ChildConfig
+	}
+	return nil
+}
+
+func (x *Instance) GetChildSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ChildSince
+	}
+	return nil
+}
+
+func (x *Instance) GetRestartWanted() []byte {
+	if x != nil {
+		return x.RestartWanted
+	}
+	return nil
+}
+
+func (x *Instance) GetTurn() *RestartTurn {
+	if x != nil {
+		return x.Turn
+	}
+	return nil
+}
+
+// RestartTurn is an instance's turn to restart its child for a configuration.
+type RestartTurn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Starts        uint32                 `protobuf:"varint,1,opt,name=starts,proto3" json:"starts,omitempty"` // child_starts before the restart
+	Config        []byte                 `protobuf:"bytes,2,opt,name=config,proto3" json:"config,omitempty"`  // hash of the configuration that was wanted
+	At            *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartTurn) Reset() {
+	*x = RestartTurn{}
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartTurn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartTurn) ProtoMessage() {}
+
+func (x *RestartTurn) ProtoReflect() protoreflect.Message {
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartTurn.ProtoReflect.Descriptor instead.
+func (*RestartTurn) Descriptor() ([]byte, []int) {
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RestartTurn) GetStarts() uint32 {
+	if x != nil {
+		return x.Starts
+	}
+	return 0
+}
+
+func (x *RestartTurn) GetConfig() []byte {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+func (x *RestartTurn) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type CreateBuildRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	App           *AppRef                `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
@@ -950,7 +1043,7 @@ type CreateBuildRequest struct {
 
 func (x *CreateBuildRequest) Reset() {
 	*x = CreateBuildRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[7]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -962,7 +1055,7 @@ func (x *CreateBuildRequest) String() string {
 func (*CreateBuildRequest) ProtoMessage() {}
 
 func (x *CreateBuildRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[7]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -975,7 +1068,7 @@ func (x *CreateBuildRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBuildRequest.ProtoReflect.Descriptor instead.
 func (*CreateBuildRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{7}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateBuildRequest) GetApp() *AppRef {
@@ -1008,7 +1101,7 @@ type CreateBuildResponse struct {
 
 func (x *CreateBuildResponse) Reset() {
 	*x = CreateBuildResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[8]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1113,7 @@ func (x *CreateBuildResponse) String() string {
 func (*CreateBuildResponse) ProtoMessage() {}
 
 func (x *CreateBuildResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[8]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,7 +1126,7 @@ func (x *CreateBuildResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBuildResponse.ProtoReflect.Descriptor instead.
 func (*CreateBuildResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{8}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CreateBuildResponse) GetBuild() *Build {
@@ -1055,7 +1148,7 @@ type FinishBuildRequest struct {
 
 func (x *FinishBuildRequest) Reset() {
 	*x = FinishBuildRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[9]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +1160,7 @@ func (x *FinishBuildRequest) String() string {
 func (*FinishBuildRequest) ProtoMessage() {}
 
 func (x *FinishBuildRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[9]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +1173,7 @@ func (x *FinishBuildRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishBuildRequest.ProtoReflect.Descriptor instead.
 func (*FinishBuildRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{9}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FinishBuildRequest) GetId() string {
@@ -1121,7 +1214,7 @@ type FinishBuildResponse struct {
 
 func (x *FinishBuildResponse) Reset() {
 	*x = FinishBuildResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[10]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1226,7 @@ func (x *FinishBuildResponse) String() string {
 func (*FinishBuildResponse) ProtoMessage() {}
 
 func (x *FinishBuildResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[10]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1239,7 @@ func (x *FinishBuildResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishBuildResponse.ProtoReflect.Descriptor instead.
 func (*FinishBuildResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{10}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FinishBuildResponse) GetBuild() *Build {
@@ -1173,7 +1266,7 @@ type ListBuildsRequest struct {
 
 func (x *ListBuildsRequest) Reset() {
 	*x = ListBuildsRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[11]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1185,7 +1278,7 @@ func (x *ListBuildsRequest) String() string {
 func (*ListBuildsRequest) ProtoMessage() {}
 
 func (x *ListBuildsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[11]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1198,7 +1291,7 @@ func (x *ListBuildsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBuildsRequest.ProtoReflect.Descriptor instead.
 func (*ListBuildsRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{11}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListBuildsRequest) GetApp() *AppRef {
@@ -1224,7 +1317,7 @@ type ListBuildsResponse struct {
 
 func (x *ListBuildsResponse) Reset() {
 	*x = ListBuildsResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[12]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1329,7 @@ func (x *ListBuildsResponse) String() string {
 func (*ListBuildsResponse) ProtoMessage() {}
 
 func (x *ListBuildsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[12]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1342,7 @@ func (x *ListBuildsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBuildsResponse.ProtoReflect.Descriptor instead.
 func (*ListBuildsResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{12}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListBuildsResponse) GetBuilds() []*Build {
@@ -1269,7 +1362,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[13]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1374,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[13]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1387,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{13}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetArtifactRequest) GetId() string {
@@ -1320,7 +1413,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[14]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1425,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[14]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1438,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{14}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetArtifactResponse) GetArtifact() *Artifact {
@@ -1370,7 +1463,7 @@ type CreateDeploymentRequest struct {
 
 func (x *CreateDeploymentRequest) Reset() {
 	*x = CreateDeploymentRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[15]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1475,7 @@ func (x *CreateDeploymentRequest) String() string {
 func (*CreateDeploymentRequest) ProtoMessage() {}
 
 func (x *CreateDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[15]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1488,7 @@ func (x *CreateDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*CreateDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{15}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateDeploymentRequest) GetApp() *AppRef {
@@ -1460,7 +1553,7 @@ type CreateDeploymentResponse struct {
 
 func (x *CreateDeploymentResponse) Reset() {
 	*x = CreateDeploymentResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[16]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1565,7 @@ func (x *CreateDeploymentResponse) String() string {
 func (*CreateDeploymentResponse) ProtoMessage() {}
 
 func (x *CreateDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[16]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1578,7 @@ func (x *CreateDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*CreateDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{16}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateDeploymentResponse) GetDeployment() *Deployment {
@@ -1529,7 +1622,7 @@ type FinishDeploymentRequest struct {
 
 func (x *FinishDeploymentRequest) Reset() {
 	*x = FinishDeploymentRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[17]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1634,7 @@ func (x *FinishDeploymentRequest) String() string {
 func (*FinishDeploymentRequest) ProtoMessage() {}
 
 func (x *FinishDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[17]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1647,7 @@ func (x *FinishDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*FinishDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{17}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FinishDeploymentRequest) GetId() string {
@@ -1601,7 +1694,7 @@ type FinishDeploymentResponse struct {
 
 func (x *FinishDeploymentResponse) Reset() {
 	*x = FinishDeploymentResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[18]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1706,7 @@ func (x *FinishDeploymentResponse) String() string {
 func (*FinishDeploymentResponse) ProtoMessage() {}
 
 func (x *FinishDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[18]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1719,7 @@ func (x *FinishDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*FinishDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{18}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FinishDeploymentResponse) GetDeployment() *Deployment {
@@ -1648,7 +1741,7 @@ type DestroyDeploymentRequest struct {
 
 func (x *DestroyDeploymentRequest) Reset() {
 	*x = DestroyDeploymentRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[19]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1753,7 @@ func (x *DestroyDeploymentRequest) String() string {
 func (*DestroyDeploymentRequest) ProtoMessage() {}
 
 func (x *DestroyDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[19]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1766,7 @@ func (x *DestroyDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*DestroyDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{19}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DestroyDeploymentRequest) GetId() string {
@@ -1699,7 +1792,7 @@ type DestroyDeploymentResponse struct {
 
 func (x *DestroyDeploymentResponse) Reset() {
 	*x = DestroyDeploymentResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[20]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1804,7 @@ func (x *DestroyDeploymentResponse) String() string {
 func (*DestroyDeploymentResponse) ProtoMessage() {}
 
 func (x *DestroyDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[20]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1817,7 @@ func (x *DestroyDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DestroyDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*DestroyDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{20}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DestroyDeploymentResponse) GetDeployment() *Deployment {
@@ -1743,7 +1836,7 @@ type GetDeploymentRequest struct {
 
 func (x *GetDeploymentRequest) Reset() {
 	*x = GetDeploymentRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[21]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +1848,7 @@ func (x *GetDeploymentRequest) String() string {
 func (*GetDeploymentRequest) ProtoMessage() {}
 
 func (x *GetDeploymentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[21]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +1861,7 @@ func (x *GetDeploymentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeploymentRequest.ProtoReflect.Descriptor instead.
 func (*GetDeploymentRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{21}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetDeploymentRequest) GetId() string {
@@ -1789,7 +1882,7 @@ type GetDeploymentResponse struct {
 
 func (x *GetDeploymentResponse) Reset() {
 	*x = GetDeploymentResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[22]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1801,7 +1894,7 @@ func (x *GetDeploymentResponse) String() string {
 func (*GetDeploymentResponse) ProtoMessage() {}
 
 func (x *GetDeploymentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[22]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1814,7 +1907,7 @@ func (x *GetDeploymentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDeploymentResponse.ProtoReflect.Descriptor instead.
 func (*GetDeploymentResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{22}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetDeploymentResponse) GetDeployment() *Deployment {
@@ -1849,7 +1942,7 @@ type ListDeploymentsRequest struct {
 
 func (x *ListDeploymentsRequest) Reset() {
 	*x = ListDeploymentsRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[23]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1954,7 @@ func (x *ListDeploymentsRequest) String() string {
 func (*ListDeploymentsRequest) ProtoMessage() {}
 
 func (x *ListDeploymentsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[23]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1967,7 @@ func (x *ListDeploymentsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeploymentsRequest.ProtoReflect.Descriptor instead.
 func (*ListDeploymentsRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{23}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListDeploymentsRequest) GetApp() *AppRef {
@@ -1907,7 +2000,7 @@ type ListDeploymentsResponse struct {
 
 func (x *ListDeploymentsResponse) Reset() {
 	*x = ListDeploymentsResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[24]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2012,7 @@ func (x *ListDeploymentsResponse) String() string {
 func (*ListDeploymentsResponse) ProtoMessage() {}
 
 func (x *ListDeploymentsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[24]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2025,7 @@ func (x *ListDeploymentsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeploymentsResponse.ProtoReflect.Descriptor instead.
 func (*ListDeploymentsResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{24}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListDeploymentsResponse) GetDeployments() []*Deployment {
@@ -1954,7 +2047,7 @@ type CreateReleaseRequest struct {
 
 func (x *CreateReleaseRequest) Reset() {
 	*x = CreateReleaseRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[25]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1966,7 +2059,7 @@ func (x *CreateReleaseRequest) String() string {
 func (*CreateReleaseRequest) ProtoMessage() {}
 
 func (x *CreateReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[25]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1979,7 +2072,7 @@ func (x *CreateReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReleaseRequest.ProtoReflect.Descriptor instead.
 func (*CreateReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{25}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateReleaseRequest) GetApp() *AppRef {
@@ -2019,7 +2112,7 @@ type CreateReleaseResponse struct {
 
 func (x *CreateReleaseResponse) Reset() {
 	*x = CreateReleaseResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[26]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2124,7 @@ func (x *CreateReleaseResponse) String() string {
 func (*CreateReleaseResponse) ProtoMessage() {}
 
 func (x *CreateReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[26]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2137,7 @@ func (x *CreateReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateReleaseResponse.ProtoReflect.Descriptor instead.
 func (*CreateReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{26}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CreateReleaseResponse) GetRelease() *Release {
@@ -2067,7 +2160,7 @@ type FinishReleaseRequest struct {
 
 func (x *FinishReleaseRequest) Reset() {
 	*x = FinishReleaseRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[27]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2079,7 +2172,7 @@ func (x *FinishReleaseRequest) String() string {
 func (*FinishReleaseRequest) ProtoMessage() {}
 
 func (x *FinishReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[27]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2092,7 +2185,7 @@ func (x *FinishReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReleaseRequest.ProtoReflect.Descriptor instead.
 func (*FinishReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{27}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FinishReleaseRequest) GetId() string {
@@ -2132,7 +2225,7 @@ type FinishReleaseResponse struct {
 
 func (x *FinishReleaseResponse) Reset() {
 	*x = FinishReleaseResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[28]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2144,7 +2237,7 @@ func (x *FinishReleaseResponse) String() string {
 func (*FinishReleaseResponse) ProtoMessage() {}
 
 func (x *FinishReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[28]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2157,7 +2250,7 @@ func (x *FinishReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishReleaseResponse.ProtoReflect.Descriptor instead.
 func (*FinishReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{28}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FinishReleaseResponse) GetRelease() *Release {
@@ -2177,7 +2270,7 @@ type ListReleasesRequest struct {
 
 func (x *ListReleasesRequest) Reset() {
 	*x = ListReleasesRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[29]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2282,7 @@ func (x *ListReleasesRequest) String() string {
 func (*ListReleasesRequest) ProtoMessage() {}
 
 func (x *ListReleasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[29]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2295,7 @@ func (x *ListReleasesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReleasesRequest.ProtoReflect.Descriptor instead.
 func (*ListReleasesRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{29}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListReleasesRequest) GetApp() *AppRef {
@@ -2228,7 +2321,7 @@ type ListReleasesResponse struct {
 
 func (x *ListReleasesResponse) Reset() {
 	*x = ListReleasesResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[30]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2240,7 +2333,7 @@ func (x *ListReleasesResponse) String() string {
 func (*ListReleasesResponse) ProtoMessage() {}
 
 func (x *ListReleasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[30]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2253,7 +2346,7 @@ func (x *ListReleasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReleasesResponse.ProtoReflect.Descriptor instead.
 func (*ListReleasesResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{30}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListReleasesResponse) GetReleases() []*Release {
@@ -2274,7 +2367,7 @@ type ListInstancesRequest struct {
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[31]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2286,7 +2379,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[31]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2299,7 +2392,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{31}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListInstancesRequest) GetApp() *AppRef {
@@ -2332,7 +2425,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[32]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2344,7 +2437,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[32]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2357,7 +2450,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{32}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -2376,7 +2469,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[33]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2481,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[33]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2494,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{33}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StatusRequest) GetApp() *AppRef {
@@ -2428,7 +2521,7 @@ type AppStatus struct {
 
 func (x *AppStatus) Reset() {
 	*x = AppStatus{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[34]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2533,7 @@ func (x *AppStatus) String() string {
 func (*AppStatus) ProtoMessage() {}
 
 func (x *AppStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[34]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2546,7 @@ func (x *AppStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppStatus.ProtoReflect.Descriptor instead.
 func (*AppStatus) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{34}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AppStatus) GetApp() *AppRef {
@@ -2521,7 +2614,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[35]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2626,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_deploymentpb_deployment_proto_msgTypes[35]
+	mi := &file_api_deploymentpb_deployment_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2639,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{35}
+	return file_api_deploymentpb_deployment_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StatusResponse) GetApps() []*AppStatus {
@@ -2630,7 +2723,7 @@ const file_api_deploymentpb_deployment_proto_rawDesc = "" +
 	" \x01(\tR\x03url\x129\n" +
 	"\n" +
 	"created_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x125\n" +
-	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"\x82\x05\n" +
+	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"\xbf\x06\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\rdeployment_id\x18\x02 \x01(\tR\fdeploymentId\x12-\n" +
@@ -2653,7 +2746,16 @@ const file_api_deploymentpb_deployment_proto_rawDesc = "" +
 	"\vattached_at\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"attachedAt\x129\n" +
 	"\n" +
-	"changed_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\"\x8d\x01\n" +
+	"changed_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tchangedAt\x12!\n" +
+	"\fchild_config\x18\x11 \x01(\fR\vchildConfig\x12;\n" +
+	"\vchild_since\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"childSince\x12%\n" +
+	"\x0erestart_wanted\x18\x13 \x01(\fR\rrestartWanted\x124\n" +
+	"\x04turn\x18\x14 \x01(\v2 .waypoint.deployment.RestartTurnR\x04turn\"i\n" +
+	"\vRestartTurn\x12\x16\n" +
+	"\x06starts\x18\x01 \x01(\rR\x06starts\x12\x16\n" +
+	"\x06config\x18\x02 \x01(\fR\x06config\x12*\n" +
+	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x8d\x01\n" +
 	"\x12CreateBuildRequest\x12-\n" +
 	"\x03app\x18\x01 \x01(\v2\x1b.waypoint.deployment.AppRefR\x03app\x120\n" +
 	"\x05fence\x18\x02 \x01(\v2\x1a.waypoint.deployment.FenceR\x05fence\x12\x16\n" +
@@ -2830,7 +2932,7 @@ func file_api_deploymentpb_deployment_proto_rawDescGZIP() []byte {
 }
 
 var file_api_deploymentpb_deployment_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_api_deploymentpb_deployment_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_api_deploymentpb_deployment_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_api_deploymentpb_deployment_proto_goTypes = []any{
 	(Status)(0),                       // 0: waypoint.deployment.Status
 	(InstanceState)(0),                // 1: waypoint.deployment.InstanceState
@@ -2841,136 +2943,140 @@ var file_api_deploymentpb_deployment_proto_goTypes = []any{
 	(*Deployment)(nil),                // 6: waypoint.deployment.Deployment
 	(*Release)(nil),                   // 7: waypoint.deployment.Release
 	(*Instance)(nil),                  // 8: waypoint.deployment.Instance
-	(*CreateBuildRequest)(nil),        // 9: waypoint.deployment.CreateBuildRequest
-	(*CreateBuildResponse)(nil),       // 10: waypoint.deployment.CreateBuildResponse
-	(*FinishBuildRequest)(nil),        // 11: waypoint.deployment.FinishBuildRequest
-	(*FinishBuildResponse)(nil),       // 12: waypoint.deployment.FinishBuildResponse
-	(*ListBuildsRequest)(nil),         // 13: waypoint.deployment.ListBuildsRequest
-	(*ListBuildsResponse)(nil),        // 14: waypoint.deployment.ListBuildsResponse
-	(*GetArtifactRequest)(nil),        // 15: waypoint.deployment.GetArtifactRequest
-	(*GetArtifactResponse)(nil),       // 16: waypoint.deployment.GetArtifactResponse
-	(*CreateDeploymentRequest)(nil),   // 17: waypoint.deployment.CreateDeploymentRequest
-	(*CreateDeploymentResponse)(nil),  // 18: waypoint.deployment.CreateDeploymentResponse
-	(*FinishDeploymentRequest)(nil),   // 19: waypoint.deployment.FinishDeploymentRequest
-	(*FinishDeploymentResponse)(nil),  // 20: waypoint.deployment.FinishDeploymentResponse
-	(*DestroyDeploymentRequest)(nil),  // 21: waypoint.deployment.DestroyDeploymentRequest
-	(*DestroyDeploymentResponse)(nil), // 22: waypoint.deployment.DestroyDeploymentResponse
-	(*GetDeploymentRequest)(nil),      // 23: waypoint.deployment.GetDeploymentRequest
-	(*GetDeploymentResponse)(nil),     // 24: waypoint.deployment.GetDeploymentResponse
-	(*ListDeploymentsRequest)(nil),    // 25: waypoint.deployment.ListDeploymentsRequest
-	(*ListDeploymentsResponse)(nil),   // 26: waypoint.deployment.ListDeploymentsResponse
-	(*CreateReleaseRequest)(nil),      // 27: waypoint.deployment.CreateReleaseRequest
-	(*CreateReleaseResponse)(nil),     // 28: waypoint.deployment.CreateReleaseResponse
-	(*FinishReleaseRequest)(nil),      // 29: waypoint.deployment.FinishReleaseRequest
-	(*FinishReleaseResponse)(nil),     // 30: waypoint.deployment.FinishReleaseResponse
-	(*ListReleasesRequest)(nil),       // 31: waypoint.deployment.ListReleasesRequest
-	(*ListReleasesResponse)(nil),      // 32: waypoint.deployment.ListReleasesResponse
-	(*ListInstancesRequest)(nil),      // 33: waypoint.deployment.ListInstancesRequest
-	(*ListInstancesResponse)(nil),     // 34: waypoint.deployment.ListInstancesResponse
-	(*StatusRequest)(nil),             // 35: waypoint.deployment.StatusRequest
-	(*AppStatus)(nil),                 // 36: waypoint.deployment.AppStatus
-	(*StatusResponse)(nil),            // 37: waypoint.deployment.StatusResponse
-	(*timestamppb.Timestamp)(nil),     // 38: google.protobuf.Timestamp
-	(*versionpb.Build)(nil),           // 39: waypoint.version.Build
+	(*RestartTurn)(nil),               // 9: waypoint.deployment.RestartTurn
+	(*CreateBuildRequest)(nil),        // 10: waypoint.deployment.CreateBuildRequest
+	(*CreateBuildResponse)(nil),       // 11: waypoint.deployment.CreateBuildResponse
+	(*FinishBuildRequest)(nil),        // 12: waypoint.deployment.FinishBuildRequest
+	(*FinishBuildResponse)(nil),       // 13: waypoint.deployment.FinishBuildResponse
+	(*ListBuildsRequest)(nil),         // 14: waypoint.deployment.ListBuildsRequest
+	(*ListBuildsResponse)(nil),        // 15: waypoint.deployment.ListBuildsResponse
+	(*GetArtifactRequest)(nil),        // 16: waypoint.deployment.GetArtifactRequest
+	(*GetArtifactResponse)(nil),       // 17: waypoint.deployment.GetArtifactResponse
+	(*CreateDeploymentRequest)(nil),   // 18: waypoint.deployment.CreateDeploymentRequest
+	(*CreateDeploymentResponse)(nil),  // 19: waypoint.deployment.CreateDeploymentResponse
+	(*FinishDeploymentRequest)(nil),   // 20: waypoint.deployment.FinishDeploymentRequest
+	(*FinishDeploymentResponse)(nil),  // 21: waypoint.deployment.FinishDeploymentResponse
+	(*DestroyDeploymentRequest)(nil),  // 22: waypoint.deployment.DestroyDeploymentRequest
+	(*DestroyDeploymentResponse)(nil), // 23: waypoint.deployment.DestroyDeploymentResponse
+	(*GetDeploymentRequest)(nil),      // 24: waypoint.deployment.GetDeploymentRequest
+	(*GetDeploymentResponse)(nil),     // 25: waypoint.deployment.GetDeploymentResponse
+	(*ListDeploymentsRequest)(nil),    // 26: waypoint.deployment.ListDeploymentsRequest
+	(*ListDeploymentsResponse)(nil),   // 27: waypoint.deployment.ListDeploymentsResponse
+	(*CreateReleaseRequest)(nil),      // 28: waypoint.deployment.CreateReleaseRequest
+	(*CreateReleaseResponse)(nil),     // 29: waypoint.deployment.CreateReleaseResponse
+	(*FinishReleaseRequest)(nil),      // 30: waypoint.deployment.FinishReleaseRequest
+	(*FinishReleaseResponse)(nil),     // 31: waypoint.deployment.FinishReleaseResponse
+	(*ListReleasesRequest)(nil),       // 32: waypoint.deployment.ListReleasesRequest
+	(*ListReleasesResponse)(nil),      // 33: waypoint.deployment.ListReleasesResponse
+	(*ListInstancesRequest)(nil),      // 34: waypoint.deployment.ListInstancesRequest
+	(*ListInstancesResponse)(nil),     // 35: waypoint.deployment.ListInstancesResponse
+	(*StatusRequest)(nil),             // 36: waypoint.deployment.StatusRequest
+	(*AppStatus)(nil),                 // 37: waypoint.deployment.AppStatus
+	(*StatusResponse)(nil),            // 38: waypoint.deployment.StatusResponse
+	(*timestamppb.Timestamp)(nil),     // 39: google.protobuf.Timestamp
+	(*versionpb.Build)(nil),           // 40: waypoint.version.Build
 }
 var file_api_deploymentpb_deployment_proto_depIdxs = []int32{
 	2,  // 0: waypoint.deployment.Build.app:type_name -> waypoint.deployment.AppRef
 	3,  // 1: waypoint.deployment.Build.fence:type_name -> waypoint.deployment.Fence
 	0,  // 2: waypoint.deployment.Build.status:type_name -> waypoint.deployment.Status
-	38, // 3: waypoint.deployment.Build.created_at:type_name -> google.protobuf.Timestamp
-	38, // 4: waypoint.deployment.Build.ended_at:type_name -> google.protobuf.Timestamp
+	39, // 3: waypoint.deployment.Build.created_at:type_name -> google.protobuf.Timestamp
+	39, // 4: waypoint.deployment.Build.ended_at:type_name -> google.protobuf.Timestamp
 	2,  // 5: waypoint.deployment.Artifact.app:type_name -> waypoint.deployment.AppRef
-	38, // 6: waypoint.deployment.Artifact.created_at:type_name -> google.protobuf.Timestamp
+	39, // 6: waypoint.deployment.Artifact.created_at:type_name -> google.protobuf.Timestamp
 	2,  // 7: waypoint.deployment.Deployment.app:type_name -> waypoint.deployment.AppRef
 	3,  // 8: waypoint.deployment.Deployment.fence:type_name -> waypoint.deployment.Fence
 	0,  // 9: waypoint.deployment.Deployment.status:type_name -> waypoint.deployment.Status
-	38, // 10: waypoint.deployment.Deployment.created_at:type_name -> google.protobuf.Timestamp
-	38, // 11: waypoint.deployment.Deployment.ended_at:type_name -> google.protobuf.Timestamp
-	38, // 12: waypoint.deployment.Deployment.destroyed_at:type_name -> google.protobuf.Timestamp
+	39, // 10: waypoint.deployment.Deployment.created_at:type_name -> google.protobuf.Timestamp
+	39, // 11: waypoint.deployment.Deployment.ended_at:type_name -> google.protobuf.Timestamp
+	39, // 12: waypoint.deployment.Deployment.destroyed_at:type_name -> google.protobuf.Timestamp
 	2,  // 13: waypoint.deployment.Release.app:type_name -> waypoint.deployment.AppRef
 	3,  // 14: waypoint.deployment.Release.fence:type_name -> waypoint.deployment.Fence
 	0,  // 15: waypoint.deployment.Release.status:type_name -> waypoint.deployment.Status
-	38, // 16: waypoint.deployment.Release.created_at:type_name -> google.protobuf.Timestamp
-	38, // 17: waypoint.deployment.Release.ended_at:type_name -> google.protobuf.Timestamp
+	39, // 16: waypoint.deployment.Release.created_at:type_name -> google.protobuf.Timestamp
+	39, // 17: waypoint.deployment.Release.ended_at:type_name -> google.protobuf.Timestamp
 	2,  // 18: waypoint.deployment.Instance.app:type_name -> waypoint.deployment.AppRef
 	1,  // 19: waypoint.deployment.Instance.state:type_name -> waypoint.deployment.InstanceState
-	39, // 20: waypoint.deployment.Instance.build:type_name -> waypoint.version.Build
-	38, // 21: waypoint.deployment.Instance.started_at:type_name -> google.protobuf.Timestamp
-	38, // 22: waypoint.deployment.Instance.attached_at:type_name -> google.protobuf.Timestamp
-	38, // 23: waypoint.deployment.Instance.changed_at:type_name -> google.protobuf.Timestamp
-	2,  // 24: waypoint.deployment.CreateBuildRequest.app:type_name -> waypoint.deployment.AppRef
-	3,  // 25: waypoint.deployment.CreateBuildRequest.fence:type_name -> waypoint.deployment.Fence
-	4,  // 26: waypoint.deployment.CreateBuildResponse.build:type_name -> waypoint.deployment.Build
-	3,  // 27: waypoint.deployment.FinishBuildRequest.fence:type_name -> waypoint.deployment.Fence
-	5,  // 28: waypoint.deployment.FinishBuildRequest.artifact:type_name -> waypoint.deployment.Artifact
-	4,  // 29: waypoint.deployment.FinishBuildResponse.build:type_name -> waypoint.deployment.Build
-	5,  // 30: waypoint.deployment.FinishBuildResponse.artifact:type_name -> waypoint.deployment.Artifact
-	2,  // 31: waypoint.deployment.ListBuildsRequest.app:type_name -> waypoint.deployment.AppRef
-	4,  // 32: waypoint.deployment.ListBuildsResponse.builds:type_name -> waypoint.deployment.Build
-	2,  // 33: waypoint.deployment.GetArtifactRequest.app:type_name -> waypoint.deployment.AppRef
-	5,  // 34: waypoint.deployment.GetArtifactResponse.artifact:type_name -> waypoint.deployment.Artifact
-	2,  // 35: waypoint.deployment.CreateDeploymentRequest.app:type_name -> waypoint.deployment.AppRef
-	3,  // 36: waypoint.deployment.CreateDeploymentRequest.fence:type_name -> waypoint.deployment.Fence
-	6,  // 37: waypoint.deployment.CreateDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
-	3,  // 38: waypoint.deployment.FinishDeploymentRequest.fence:type_name -> waypoint.deployment.Fence
-	6,  // 39: waypoint.deployment.FinishDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
-	3,  // 40: waypoint.deployment.DestroyDeploymentRequest.fence:type_name -> waypoint.deployment.Fence
-	6,  // 41: waypoint.deployment.DestroyDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
-	6,  // 42: waypoint.deployment.GetDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
-	5,  // 43: waypoint.deployment.GetDeploymentResponse.artifact:type_name -> waypoint.deployment.Artifact
-	8,  // 44: waypoint.deployment.GetDeploymentResponse.instances:type_name -> waypoint.deployment.Instance
-	2,  // 45: waypoint.deployment.ListDeploymentsRequest.app:type_name -> waypoint.deployment.AppRef
-	6,  // 46: waypoint.deployment.ListDeploymentsResponse.deployments:type_name -> waypoint.deployment.Deployment
-	2,  // 47: waypoint.deployment.CreateReleaseRequest.app:type_name -> waypoint.deployment.AppRef
-	3,  // 48: waypoint.deployment.CreateReleaseRequest.fence:type_name -> waypoint.deployment.Fence
-	7,  // 49: waypoint.deployment.CreateReleaseResponse.release:type_name -> waypoint.deployment.Release
-	3,  // 50: waypoint.deployment.FinishReleaseRequest.fence:type_name -> waypoint.deployment.Fence
-	7,  // 51: waypoint.deployment.FinishReleaseResponse.release:type_name -> waypoint.deployment.Release
-	2,  // 52: waypoint.deployment.ListReleasesRequest.app:type_name -> waypoint.deployment.AppRef
-	7,  // 53: waypoint.deployment.ListReleasesResponse.releases:type_name -> waypoint.deployment.Release
-	2,  // 54: waypoint.deployment.ListInstancesRequest.app:type_name -> waypoint.deployment.AppRef
-	8,  // 55: waypoint.deployment.ListInstancesResponse.instances:type_name -> waypoint.deployment.Instance
-	2,  // 56: waypoint.deployment.StatusRequest.app:type_name -> waypoint.deployment.AppRef
-	2,  // 57: waypoint.deployment.AppStatus.app:type_name -> waypoint.deployment.AppRef
-	4,  // 58: waypoint.deployment.AppStatus.build:type_name -> waypoint.deployment.Build
-	6,  // 59: waypoint.deployment.AppStatus.deployment:type_name -> waypoint.deployment.Deployment
-	7,  // 60: waypoint.deployment.AppStatus.release:type_name -> waypoint.deployment.Release
-	6,  // 61: waypoint.deployment.AppStatus.released:type_name -> waypoint.deployment.Deployment
-	8,  // 62: waypoint.deployment.AppStatus.instances:type_name -> waypoint.deployment.Instance
-	36, // 63: waypoint.deployment.StatusResponse.apps:type_name -> waypoint.deployment.AppStatus
-	9,  // 64: waypoint.deployment.DeploymentService.CreateBuild:input_type -> waypoint.deployment.CreateBuildRequest
-	11, // 65: waypoint.deployment.DeploymentService.FinishBuild:input_type -> waypoint.deployment.FinishBuildRequest
-	13, // 66: waypoint.deployment.DeploymentService.ListBuilds:input_type -> waypoint.deployment.ListBuildsRequest
-	15, // 67: waypoint.deployment.DeploymentService.GetArtifact:input_type -> waypoint.deployment.GetArtifactRequest
-	17, // 68: waypoint.deployment.DeploymentService.CreateDeployment:input_type -> waypoint.deployment.CreateDeploymentRequest
-	19, // 69: waypoint.deployment.DeploymentService.FinishDeployment:input_type -> waypoint.deployment.FinishDeploymentRequest
-	21, // 70: waypoint.deployment.DeploymentService.DestroyDeployment:input_type -> waypoint.deployment.DestroyDeploymentRequest
-	23, // 71: waypoint.deployment.DeploymentService.GetDeployment:input_type -> waypoint.deployment.GetDeploymentRequest
-	25, // 72: waypoint.deployment.DeploymentService.ListDeployments:input_type -> waypoint.deployment.ListDeploymentsRequest
-	27, // 73: waypoint.deployment.DeploymentService.CreateRelease:input_type -> waypoint.deployment.CreateReleaseRequest
-	29, // 74: waypoint.deployment.DeploymentService.FinishRelease:input_type -> waypoint.deployment.FinishReleaseRequest
-	31, // 75: waypoint.deployment.DeploymentService.ListReleases:input_type -> waypoint.deployment.ListReleasesRequest
-	33, // 76: waypoint.deployment.DeploymentService.ListInstances:input_type -> waypoint.deployment.ListInstancesRequest
-	35, // 77: waypoint.deployment.DeploymentService.Status:input_type -> waypoint.deployment.StatusRequest
-	10, // 78: waypoint.deployment.DeploymentService.CreateBuild:output_type -> waypoint.deployment.CreateBuildResponse
-	12, // 79: waypoint.deployment.DeploymentService.FinishBuild:output_type -> waypoint.deployment.FinishBuildResponse
-	14, // 80: waypoint.deployment.DeploymentService.ListBuilds:output_type -> waypoint.deployment.ListBuildsResponse
-	16, // 81: waypoint.deployment.DeploymentService.GetArtifact:output_type -> waypoint.deployment.GetArtifactResponse
-	18, // 82: waypoint.deployment.DeploymentService.CreateDeployment:output_type -> waypoint.deployment.CreateDeploymentResponse
-	20, // 83: waypoint.deployment.DeploymentService.FinishDeployment:output_type -> waypoint.deployment.FinishDeploymentResponse
-	22, // 84: waypoint.deployment.DeploymentService.DestroyDeployment:output_type -> waypoint.deployment.DestroyDeploymentResponse
-	24, // 85: waypoint.deployment.DeploymentService.GetDeployment:output_type -> waypoint.deployment.GetDeploymentResponse
-	26, // 86: waypoint.deployment.DeploymentService.ListDeployments:output_type -> waypoint.deployment.ListDeploymentsResponse
-	28, // 87: waypoint.deployment.DeploymentService.CreateRelease:output_type -> waypoint.deployment.CreateReleaseResponse
-	30, // 88: waypoint.deployment.DeploymentService.FinishRelease:output_type -> waypoint.deployment.FinishReleaseResponse
-	32, // 89: waypoint.deployment.DeploymentService.ListReleases:output_type -> waypoint.deployment.ListReleasesResponse
-	34, // 90: waypoint.deployment.DeploymentService.ListInstances:output_type -> waypoint.deployment.ListInstancesResponse
-	37, // 91: waypoint.deployment.DeploymentService.Status:output_type -> waypoint.deployment.StatusResponse
-	78, // [78:92] is the sub-list for method output_type
-	64, // [64:78] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	40, // 20: waypoint.deployment.Instance.build:type_name -> waypoint.version.Build
+	39, // 21: waypoint.deployment.Instance.started_at:type_name -> google.protobuf.Timestamp
+	39, // 22: waypoint.deployment.Instance.attached_at:type_name -> google.protobuf.Timestamp
+	39, // 23: waypoint.deployment.Instance.changed_at:type_name -> google.protobuf.Timestamp
+	39, // 24: waypoint.deployment.Instance.child_since:type_name -> google.protobuf.Timestamp
+	9,  // 25: waypoint.deployment.Instance.turn:type_name -> waypoint.deployment.RestartTurn
+	39, // 26: waypoint.deployment.RestartTurn.at:type_name -> google.protobuf.Timestamp
+	2,  // 27: waypoint.deployment.CreateBuildRequest.app:type_name -> waypoint.deployment.AppRef
+	3,  // 28: waypoint.deployment.CreateBuildRequest.fence:type_name -> waypoint.deployment.Fence
+	4,  // 29: waypoint.deployment.CreateBuildResponse.build:type_name -> waypoint.deployment.Build
+	3,  // 30: waypoint.deployment.FinishBuildRequest.fence:type_name -> waypoint.deployment.Fence
+	5,  // 31: waypoint.deployment.FinishBuildRequest.artifact:type_name -> waypoint.deployment.Artifact
+	4,  // 32: waypoint.deployment.FinishBuildResponse.build:type_name -> waypoint.deployment.Build
+	5,  // 33: waypoint.deployment.FinishBuildResponse.artifact:type_name -> waypoint.deployment.Artifact
+	2,  // 34: waypoint.deployment.ListBuildsRequest.app:type_name -> waypoint.deployment.AppRef
+	4,  // 35: waypoint.deployment.ListBuildsResponse.builds:type_name -> waypoint.deployment.Build
+	2,  // 36: waypoint.deployment.GetArtifactRequest.app:type_name -> waypoint.deployment.AppRef
+	5,  // 37: waypoint.deployment.GetArtifactResponse.artifact:type_name -> waypoint.deployment.Artifact
+	2,  // 38: waypoint.deployment.CreateDeploymentRequest.app:type_name -> waypoint.deployment.AppRef
+	3,  // 39: waypoint.deployment.CreateDeploymentRequest.fence:type_name -> waypoint.deployment.Fence
+	6,  // 40: waypoint.deployment.CreateDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
+	3,  // 41: waypoint.deployment.FinishDeploymentRequest.fence:type_name -> waypoint.deployment.Fence
+	6,  // 42: waypoint.deployment.FinishDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
+	3,  // 43: waypoint.deployment.DestroyDeploymentRequest.fence:type_name -> waypoint.deployment.Fence
+	6,  // 44: waypoint.deployment.DestroyDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
+	6,  // 45: waypoint.deployment.GetDeploymentResponse.deployment:type_name -> waypoint.deployment.Deployment
+	5,  // 46: waypoint.deployment.GetDeploymentResponse.artifact:type_name -> waypoint.deployment.Artifact
+	8,  // 47: waypoint.deployment.GetDeploymentResponse.instances:type_name -> waypoint.deployment.Instance
+	2,  // 48: waypoint.deployment.ListDeploymentsRequest.app:type_name -> waypoint.deployment.AppRef
+	6,  // 49: waypoint.deployment.ListDeploymentsResponse.deployments:type_name -> waypoint.deployment.Deployment
+	2,  // 50: waypoint.deployment.CreateReleaseRequest.app:type_name -> waypoint.deployment.AppRef
+	3,  // 51: waypoint.deployment.CreateReleaseRequest.fence:type_name -> waypoint.deployment.Fence
+	7,  // 52: waypoint.deployment.CreateReleaseResponse.release:type_name -> waypoint.deployment.Release
+	3,  // 53: waypoint.deployment.FinishReleaseRequest.fence:type_name -> waypoint.deployment.Fence
+	7,  // 54: waypoint.deployment.FinishReleaseResponse.release:type_name -> waypoint.deployment.Release
+	2,  // 55: waypoint.deployment.ListReleasesRequest.app:type_name -> waypoint.deployment.AppRef
+	7,  // 56: waypoint.deployment.ListReleasesResponse.releases:type_name -> waypoint.deployment.Release
+	2,  // 57: waypoint.deployment.ListInstancesRequest.app:type_name -> waypoint.deployment.AppRef
+	8,  // 58: waypoint.deployment.ListInstancesResponse.instances:type_name -> waypoint.deployment.Instance
+	2,  // 59: waypoint.deployment.StatusRequest.app:type_name -> waypoint.deployment.AppRef
+	2,  // 60: waypoint.deployment.AppStatus.app:type_name -> waypoint.deployment.AppRef
+	4,  // 61: waypoint.deployment.AppStatus.build:type_name -> waypoint.deployment.Build
+	6,  // 62: waypoint.deployment.AppStatus.deployment:type_name -> waypoint.deployment.Deployment
+	7,  // 63: waypoint.deployment.AppStatus.release:type_name -> waypoint.deployment.Release
+	6,  // 64: waypoint.deployment.AppStatus.released:type_name -> waypoint.deployment.Deployment
+	8,  // 65: waypoint.deployment.AppStatus.instances:type_name -> waypoint.deployment.Instance
+	37, // 66: waypoint.deployment.StatusResponse.apps:type_name -> waypoint.deployment.AppStatus
+	10, // 67: waypoint.deployment.DeploymentService.CreateBuild:input_type -> waypoint.deployment.CreateBuildRequest
+	12, // 68: waypoint.deployment.DeploymentService.FinishBuild:input_type -> waypoint.deployment.FinishBuildRequest
+	14, // 69: waypoint.deployment.DeploymentService.ListBuilds:input_type -> waypoint.deployment.ListBuildsRequest
+	16, // 70: waypoint.deployment.DeploymentService.GetArtifact:input_type -> waypoint.deployment.GetArtifactRequest
+	18, // 71: waypoint.deployment.DeploymentService.CreateDeployment:input_type -> waypoint.deployment.CreateDeploymentRequest
+	20, // 72: waypoint.deployment.DeploymentService.FinishDeployment:input_type -> waypoint.deployment.FinishDeploymentRequest
+	22, // 73: waypoint.deployment.DeploymentService.DestroyDeployment:input_type -> waypoint.deployment.DestroyDeploymentRequest
+	24, // 74: waypoint.deployment.DeploymentService.GetDeployment:input_type -> waypoint.deployment.GetDeploymentRequest
+	26, // 75: waypoint.deployment.DeploymentService.ListDeployments:input_type -> waypoint.deployment.ListDeploymentsRequest
+	28, // 76: waypoint.deployment.DeploymentService.CreateRelease:input_type -> waypoint.deployment.CreateReleaseRequest
+	30, // 77: waypoint.deployment.DeploymentService.FinishRelease:input_type -> waypoint.deployment.FinishReleaseRequest
+	32, // 78: waypoint.deployment.DeploymentService.ListReleases:input_type -> waypoint.deployment.ListReleasesRequest
+	34, // 79: waypoint.deployment.DeploymentService.ListInstances:input_type -> waypoint.deployment.ListInstancesRequest
+	36, // 80: waypoint.deployment.DeploymentService.Status:input_type -> waypoint.deployment.StatusRequest
+	11, // 81: waypoint.deployment.DeploymentService.CreateBuild:output_type -> waypoint.deployment.CreateBuildResponse
+	13, // 82: waypoint.deployment.DeploymentService.FinishBuild:output_type -> waypoint.deployment.FinishBuildResponse
+	15, // 83: waypoint.deployment.DeploymentService.ListBuilds:output_type -> waypoint.deployment.ListBuildsResponse
+	17, // 84: waypoint.deployment.DeploymentService.GetArtifact:output_type -> waypoint.deployment.GetArtifactResponse
+	19, // 85: waypoint.deployment.DeploymentService.CreateDeployment:output_type -> waypoint.deployment.CreateDeploymentResponse
+	21, // 86: waypoint.deployment.DeploymentService.FinishDeployment:output_type -> waypoint.deployment.FinishDeploymentResponse
+	23, // 87: waypoint.deployment.DeploymentService.DestroyDeployment:output_type -> waypoint.deployment.DestroyDeploymentResponse
+	25, // 88: waypoint.deployment.DeploymentService.GetDeployment:output_type -> waypoint.deployment.GetDeploymentResponse
+	27, // 89: waypoint.deployment.DeploymentService.ListDeployments:output_type -> waypoint.deployment.ListDeploymentsResponse
+	29, // 90: waypoint.deployment.DeploymentService.CreateRelease:output_type -> waypoint.deployment.CreateReleaseResponse
+	31, // 91: waypoint.deployment.DeploymentService.FinishRelease:output_type -> waypoint.deployment.FinishReleaseResponse
+	33, // 92: waypoint.deployment.DeploymentService.ListReleases:output_type -> waypoint.deployment.ListReleasesResponse
+	35, // 93: waypoint.deployment.DeploymentService.ListInstances:output_type -> waypoint.deployment.ListInstancesResponse
+	38, // 94: waypoint.deployment.DeploymentService.Status:output_type -> waypoint.deployment.StatusResponse
+	81, // [81:95] is the sub-list for method output_type
+	67, // [67:81] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_api_deploymentpb_deployment_proto_init() }
@@ -2984,7 +3090,7 @@ func file_api_deploymentpb_deployment_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_deploymentpb_deployment_proto_rawDesc), len(file_api_deploymentpb_deployment_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

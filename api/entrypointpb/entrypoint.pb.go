@@ -28,6 +28,57 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Reload says what the entrypoint does with a configuration that differs from
+// the one that its child has.
+type Reload int32
+
+const (
+	Reload_RELOAD_RESTART    Reload = 0 // asks for its turn (ChildState.restart_wanted) and restarts the child when it comes
+	Reload_RELOAD_SIGNAL     Reload = 1 // writes files and signals the child
+	Reload_RELOAD_NEXT_START Reload = 2 // nothing until the next start
+)
+
+// Enum value maps for Reload.
+var (
+	Reload_name = map[int32]string{
+		0: "RELOAD_RESTART",
+		1: "RELOAD_SIGNAL",
+		2: "RELOAD_NEXT_START",
+	}
+	Reload_value = map[string]int32{
+		"RELOAD_RESTART":    0,
+		"RELOAD_SIGNAL":     1,
+		"RELOAD_NEXT_START": 2,
+	}
+)
+
+func (x Reload) Enum() *Reload {
+	p := new(Reload)
+	*p = x
+	return p
+}
+
+func (x Reload) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Reload) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_entrypointpb_entrypoint_proto_enumTypes[0].Descriptor()
+}
+
+func (Reload) Type() protoreflect.EnumType {
+	return &file_api_entrypointpb_entrypoint_proto_enumTypes[0]
+}
+
+func (x Reload) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Reload.Descriptor instead.
+func (Reload) EnumDescriptor() ([]byte, []int) {
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{0}
+}
+
 // Up is a message of the entrypoint. The first of a stream is hello.
 type Up struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -264,7 +315,7 @@ type HaveConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         string                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"` // SHA-256 of Config.variables' encoding, as received
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"` // Config.hash, as received
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -386,6 +437,8 @@ type ChildState struct {
 	Starts        uint32                 `protobuf:"varint,2,opt,name=starts,proto3" json:"starts,omitempty"`
 	Exited        bool                   `protobuf:"varint,3,opt,name=exited,proto3" json:"exited,omitempty"`
 	ExitCode      int32                  `protobuf:"varint,4,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	ConfigHash    []byte                 `protobuf:"bytes,5,opt,name=config_hash,json=configHash,proto3" json:"config_hash,omitempty"`          // of the configuration that the child was started with; unset: none
+	RestartWanted []byte                 `protobuf:"bytes,6,opt,name=restart_wanted,json=restartWanted,proto3" json:"restart_wanted,omitempty"` // of the newer configuration that a restart waits for; unset: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -448,6 +501,20 @@ func (x *ChildState) GetExitCode() int32 {
 	return 0
 }
 
+func (x *ChildState) GetConfigHash() []byte {
+	if x != nil {
+		return x.ConfigHash
+	}
+	return nil
+}
+
+func (x *ChildState) GetRestartWanted() []byte {
+	if x != nil {
+		return x.RestartWanted
+	}
+	return nil
+}
+
 type Goodbye struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ExitCode      int32                  `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
@@ -502,6 +569,7 @@ type Down struct {
 	//	*Down_Exec
 	//	*Down_Move
 	//	*Down_Pong
+	//	*Down_Restart
 	Kind          isDown_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -589,6 +657,15 @@ func (x *Down) GetPong() bool {
 	return false
 }
 
+func (x *Down) GetRestart() *Restart {
+	if x != nil {
+		if x, ok := x.Kind.(*Down_Restart); ok {
+			return x.Restart
+		}
+	}
+	return nil
+}
+
 type isDown_Kind interface {
 	isDown_Kind()
 }
@@ -613,6 +690,10 @@ type Down_Pong struct {
 	Pong bool `protobuf:"varint,5,opt,name=pong,proto3,oneof"`
 }
 
+type Down_Restart struct {
+	Restart *Restart `protobuf:"bytes,6,opt,name=restart,proto3,oneof"`
+}
+
 func (*Down_Welcome) isDown_Kind() {}
 
 func (*Down_Config) isDown_Kind() {}
@@ -622,6 +703,8 @@ func (*Down_Exec) isDown_Kind() {}
 func (*Down_Move) isDown_Kind() {}
 
 func (*Down_Pong) isDown_Kind() {}
+
+func (*Down_Restart) isDown_Kind() {}
 
 type Welcome struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -683,20 +766,69 @@ func (x *Welcome) GetServerAddrs() []string {
 	return nil
 }
 
+// Restart gives the instance its turn: it may restart its child once, for the
+// newest configuration that it has, if the child has been started so often.
+type Restart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Starts        uint32                 `protobuf:"varint,1,opt,name=starts,proto3" json:"starts,omitempty"` // ChildState.starts before the restart
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Restart) Reset() {
+	*x = Restart{}
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Restart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Restart) ProtoMessage() {}
+
+func (x *Restart) ProtoReflect() protoreflect.Message {
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Restart.ProtoReflect.Descriptor instead.
+func (*Restart) Descriptor() ([]byte, []int) {
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Restart) GetStarts() uint32 {
+	if x != nil {
+		return x.Starts
+	}
+	return 0
+}
+
 // Config is the whole configuration of the deployment.
 type Config struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         string                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"` // state index of the newest variable in it
-	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`        // state index of the newest variable in it
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`           // SHA-256 of the encoding of the fields below
 	Variables     []*EnvVar              `protobuf:"bytes,4,rep,name=variables,proto3" json:"variables,omitempty"` // sorted by name
+	Files         []*ConfigFile          `protobuf:"bytes,5,rep,name=files,proto3" json:"files,omitempty"`         // sorted by path
+	Reload        Reload                 `protobuf:"varint,6,opt,name=reload,proto3,enum=waypoint.entrypoint.Reload" json:"reload,omitempty"`
+	Signal        int32                  `protobuf:"varint,7,opt,name=signal,proto3" json:"signal,omitempty"` // number, with RELOAD_SIGNAL
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Config) Reset() {
 	*x = Config{}
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[8]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +840,7 @@ func (x *Config) String() string {
 func (*Config) ProtoMessage() {}
 
 func (x *Config) ProtoReflect() protoreflect.Message {
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[8]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +853,7 @@ func (x *Config) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Config.ProtoReflect.Descriptor instead.
 func (*Config) Descriptor() ([]byte, []int) {
-	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{8}
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Config) GetEpoch() string {
@@ -752,6 +884,27 @@ func (x *Config) GetVariables() []*EnvVar {
 	return nil
 }
 
+func (x *Config) GetFiles() []*ConfigFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *Config) GetReload() Reload {
+	if x != nil {
+		return x.Reload
+	}
+	return Reload_RELOAD_RESTART
+}
+
+func (x *Config) GetSignal() int32 {
+	if x != nil {
+		return x.Signal
+	}
+	return 0
+}
+
 type EnvVar struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -762,7 +915,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[9]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +927,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[9]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +940,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{9}
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *EnvVar) GetName() string {
@@ -804,6 +957,83 @@ func (x *EnvVar) GetValue() string {
 	return ""
 }
 
+// ConfigFile is a variable that the app reads from a file.
+type ConfigFile struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`   // of the variable
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`   // absolute
+	Mode          uint32                 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`  // permission bits
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"` // as in waypoint.config.File
+	Content       string                 `protobuf:"bytes,5,opt,name=content,proto3" json:"content,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigFile) Reset() {
+	*x = ConfigFile{}
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigFile) ProtoMessage() {}
+
+func (x *ConfigFile) ProtoReflect() protoreflect.Message {
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigFile.ProtoReflect.Descriptor instead.
+func (*ConfigFile) Descriptor() ([]byte, []int) {
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ConfigFile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ConfigFile) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ConfigFile) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *ConfigFile) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ConfigFile) GetContent() string {
+	if x != nil {
+		return x.Content
+	}
+	return ""
+}
+
 // ExecOpen asks the entrypoint to call Exec and to name this session in its
 // first message.
 type ExecOpen struct {
@@ -815,7 +1045,7 @@ type ExecOpen struct {
 
 func (x *ExecOpen) Reset() {
 	*x = ExecOpen{}
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[10]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -827,7 +1057,7 @@ func (x *ExecOpen) String() string {
 func (*ExecOpen) ProtoMessage() {}
 
 func (x *ExecOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[10]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -840,7 +1070,7 @@ func (x *ExecOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecOpen.ProtoReflect.Descriptor instead.
 func (*ExecOpen) Descriptor() ([]byte, []int) {
-	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{10}
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExecOpen) GetSessionId() string {
@@ -861,7 +1091,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[11]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +1103,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[11]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +1116,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{11}
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Move) GetReason() string {
@@ -915,7 +1145,7 @@ type ExecUp struct {
 
 func (x *ExecUp) Reset() {
 	*x = ExecUp{}
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[12]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1157,7 @@ func (x *ExecUp) String() string {
 func (*ExecUp) ProtoMessage() {}
 
 func (x *ExecUp) ProtoReflect() protoreflect.Message {
-	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[12]
+	mi := &file_api_entrypointpb_entrypoint_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1170,7 @@ func (x *ExecUp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecUp.ProtoReflect.Descriptor instead.
 func (*ExecUp) Descriptor() ([]byte, []int) {
-	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{12}
+	return file_api_entrypointpb_entrypoint_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExecUp) GetSessionId() string {
@@ -996,34 +1226,50 @@ const file_api_entrypointpb_entrypoint_proto_rawDesc = "" +
 	"\bLogBatch\x12)\n" +
 	"\x05lines\x18\x01 \x03(\v2\x13.waypoint.logs.LineR\x05lines\x12#\n" +
 	"\rdropped_lines\x18\x02 \x01(\x04R\fdroppedLines\x12#\n" +
-	"\rdropped_bytes\x18\x03 \x01(\x04R\fdroppedBytes\"k\n" +
+	"\rdropped_bytes\x18\x03 \x01(\x04R\fdroppedBytes\"\xb3\x01\n" +
 	"\n" +
 	"ChildState\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\rR\x03pid\x12\x16\n" +
 	"\x06starts\x18\x02 \x01(\rR\x06starts\x12\x16\n" +
 	"\x06exited\x18\x03 \x01(\bR\x06exited\x12\x1b\n" +
-	"\texit_code\x18\x04 \x01(\x05R\bexitCode\"&\n" +
+	"\texit_code\x18\x04 \x01(\x05R\bexitCode\x12\x1f\n" +
+	"\vconfig_hash\x18\x05 \x01(\fR\n" +
+	"configHash\x12%\n" +
+	"\x0erestart_wanted\x18\x06 \x01(\fR\rrestartWanted\"&\n" +
 	"\aGoodbye\x12\x1b\n" +
-	"\texit_code\x18\x01 \x01(\x05R\bexitCode\"\xfb\x01\n" +
+	"\texit_code\x18\x01 \x01(\x05R\bexitCode\"\xb5\x02\n" +
 	"\x04Down\x128\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1c.waypoint.entrypoint.WelcomeH\x00R\awelcome\x125\n" +
 	"\x06config\x18\x02 \x01(\v2\x1b.waypoint.entrypoint.ConfigH\x00R\x06config\x123\n" +
 	"\x04exec\x18\x03 \x01(\v2\x1d.waypoint.entrypoint.ExecOpenH\x00R\x04exec\x12/\n" +
 	"\x04move\x18\x04 \x01(\v2\x19.waypoint.entrypoint.MoveH\x00R\x04move\x12\x14\n" +
-	"\x04pong\x18\x05 \x01(\bH\x00R\x04pongB\x06\n" +
+	"\x04pong\x18\x05 \x01(\bH\x00R\x04pong\x128\n" +
+	"\arestart\x18\x06 \x01(\v2\x1c.waypoint.entrypoint.RestartH\x00R\arestartB\x06\n" +
 	"\x04kind\"m\n" +
 	"\aWelcome\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12&\n" +
 	"\x0fsend_logs_after\x18\x02 \x01(\x04R\rsendLogsAfter\x12!\n" +
-	"\fserver_addrs\x18\x03 \x03(\tR\vserverAddrs\"\x83\x01\n" +
+	"\fserver_addrs\x18\x03 \x03(\tR\vserverAddrs\"!\n" +
+	"\aRestart\x12\x16\n" +
+	"\x06starts\x18\x01 \x01(\rR\x06starts\"\x87\x02\n" +
 	"\x06Config\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\x129\n" +
-	"\tvariables\x18\x04 \x03(\v2\x1b.waypoint.entrypoint.EnvVarR\tvariables\"2\n" +
+	"\tvariables\x18\x04 \x03(\v2\x1b.waypoint.entrypoint.EnvVarR\tvariables\x125\n" +
+	"\x05files\x18\x05 \x03(\v2\x1f.waypoint.entrypoint.ConfigFileR\x05files\x123\n" +
+	"\x06reload\x18\x06 \x01(\x0e2\x1b.waypoint.entrypoint.ReloadR\x06reload\x12\x16\n" +
+	"\x06signal\x18\a \x01(\x05R\x06signal\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\")\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"x\n" +
+	"\n" +
+	"ConfigFile\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x18\n" +
+	"\acontent\x18\x05 \x01(\tR\acontent\")\n" +
 	"\bExecOpen\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\"A\n" +
@@ -1035,7 +1281,11 @@ const file_api_entrypointpb_entrypoint_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12-\n" +
-	"\x06output\x18\x03 \x01(\v2\x15.waypoint.exec.OutputR\x06output2\xa3\x01\n" +
+	"\x06output\x18\x03 \x01(\v2\x15.waypoint.exec.OutputR\x06output*F\n" +
+	"\x06Reload\x12\x12\n" +
+	"\x0eRELOAD_RESTART\x10\x00\x12\x11\n" +
+	"\rRELOAD_SIGNAL\x10\x01\x12\x15\n" +
+	"\x11RELOAD_NEXT_START\x10\x022\xa3\x01\n" +
 	"\n" +
 	"Entrypoint\x12K\n" +
 	"\x06Attach\x12\x17.waypoint.entrypoint.Up\x1a\x19.waypoint.entrypoint.Down\"\t\xea\xe0\x18\x05\n" +
@@ -1055,50 +1305,57 @@ func file_api_entrypointpb_entrypoint_proto_rawDescGZIP() []byte {
 	return file_api_entrypointpb_entrypoint_proto_rawDescData
 }
 
-var file_api_entrypointpb_entrypoint_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_api_entrypointpb_entrypoint_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_api_entrypointpb_entrypoint_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_api_entrypointpb_entrypoint_proto_goTypes = []any{
-	(*Up)(nil),              // 0: waypoint.entrypoint.Up
-	(*Hello)(nil),           // 1: waypoint.entrypoint.Hello
-	(*HaveConfig)(nil),      // 2: waypoint.entrypoint.HaveConfig
-	(*LogBatch)(nil),        // 3: waypoint.entrypoint.LogBatch
-	(*ChildState)(nil),      // 4: waypoint.entrypoint.ChildState
-	(*Goodbye)(nil),         // 5: waypoint.entrypoint.Goodbye
-	(*Down)(nil),            // 6: waypoint.entrypoint.Down
-	(*Welcome)(nil),         // 7: waypoint.entrypoint.Welcome
-	(*Config)(nil),          // 8: waypoint.entrypoint.Config
-	(*EnvVar)(nil),          // 9: waypoint.entrypoint.EnvVar
-	(*ExecOpen)(nil),        // 10: waypoint.entrypoint.ExecOpen
-	(*Move)(nil),            // 11: waypoint.entrypoint.Move
-	(*ExecUp)(nil),          // 12: waypoint.entrypoint.ExecUp
-	(*versionpb.Build)(nil), // 13: waypoint.version.Build
-	(*logspb.Line)(nil),     // 14: waypoint.logs.Line
-	(*execpb.Output)(nil),   // 15: waypoint.exec.Output
-	(*execpb.Input)(nil),    // 16: waypoint.exec.Input
+	(Reload)(0),             // 0: waypoint.entrypoint.Reload
+	(*Up)(nil),              // 1: waypoint.entrypoint.Up
+	(*Hello)(nil),           // 2: waypoint.entrypoint.Hello
+	(*HaveConfig)(nil),      // 3: waypoint.entrypoint.HaveConfig
+	(*LogBatch)(nil),        // 4: waypoint.entrypoint.LogBatch
+	(*ChildState)(nil),      // 5: waypoint.entrypoint.ChildState
+	(*Goodbye)(nil),         // 6: waypoint.entrypoint.Goodbye
+	(*Down)(nil),            // 7: waypoint.entrypoint.Down
+	(*Welcome)(nil),         // 8: waypoint.entrypoint.Welcome
+	(*Restart)(nil),         // 9: waypoint.entrypoint.Restart
+	(*Config)(nil),          // 10: waypoint.entrypoint.Config
+	(*EnvVar)(nil),          // 11: waypoint.entrypoint.EnvVar
+	(*ConfigFile)(nil),      // 12: waypoint.entrypoint.ConfigFile
+	(*ExecOpen)(nil),        // 13: waypoint.entrypoint.ExecOpen
+	(*Move)(nil),            // 14: waypoint.entrypoint.Move
+	(*ExecUp)(nil),          // 15: waypoint.entrypoint.ExecUp
+	(*versionpb.Build)(nil), // 16: waypoint.version.Build
+	(*logspb.Line)(nil),     // 17: waypoint.logs.Line
+	(*execpb.Output)(nil),   // 18: waypoint.exec.Output
+	(*execpb.Input)(nil),    // 19: waypoint.exec.Input
 }
 var file_api_entrypointpb_entrypoint_proto_depIdxs = []int32{
-	1,  // 0: waypoint.entrypoint.Up.hello:type_name -> waypoint.entrypoint.Hello
-	3,  // 1: waypoint.entrypoint.Up.logs:type_name -> waypoint.entrypoint.LogBatch
-	4,  // 2: waypoint.entrypoint.Up.child:type_name -> waypoint.entrypoint.ChildState
-	5,  // 3: waypoint.entrypoint.Up.goodbye:type_name -> waypoint.entrypoint.Goodbye
-	13, // 4: waypoint.entrypoint.Hello.build:type_name -> waypoint.version.Build
-	4,  // 5: waypoint.entrypoint.Hello.child:type_name -> waypoint.entrypoint.ChildState
-	2,  // 6: waypoint.entrypoint.Hello.have:type_name -> waypoint.entrypoint.HaveConfig
-	14, // 7: waypoint.entrypoint.LogBatch.lines:type_name -> waypoint.logs.Line
-	7,  // 8: waypoint.entrypoint.Down.welcome:type_name -> waypoint.entrypoint.Welcome
-	8,  // 9: waypoint.entrypoint.Down.config:type_name -> waypoint.entrypoint.Config
-	10, // 10: waypoint.entrypoint.Down.exec:type_name -> waypoint.entrypoint.ExecOpen
-	11, // 11: waypoint.entrypoint.Down.move:type_name -> waypoint.entrypoint.Move
-	9,  // 12: waypoint.entrypoint.Config.variables:type_name -> waypoint.entrypoint.EnvVar
-	15, // 13: waypoint.entrypoint.ExecUp.output:type_name -> waypoint.exec.Output
-	0,  // 14: waypoint.entrypoint.Entrypoint.Attach:input_type -> waypoint.entrypoint.Up
-	12, // 15: waypoint.entrypoint.Entrypoint.Exec:input_type -> waypoint.entrypoint.ExecUp
-	6,  // 16: waypoint.entrypoint.Entrypoint.Attach:output_type -> waypoint.entrypoint.Down
-	16, // 17: waypoint.entrypoint.Entrypoint.Exec:output_type -> waypoint.exec.Input
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	2,  // 0: waypoint.entrypoint.Up.hello:type_name -> waypoint.entrypoint.Hello
+	4,  // 1: waypoint.entrypoint.Up.logs:type_name -> waypoint.entrypoint.LogBatch
+	5,  // 2: waypoint.entrypoint.Up.child:type_name -> waypoint.entrypoint.ChildState
+	6,  // 3: waypoint.entrypoint.Up.goodbye:type_name -> waypoint.entrypoint.Goodbye
+	16, // 4: waypoint.entrypoint.Hello.build:type_name -> waypoint.version.Build
+	5,  // 5: waypoint.entrypoint.Hello.child:type_name -> waypoint.entrypoint.ChildState
+	3,  // 6: waypoint.entrypoint.Hello.have:type_name -> waypoint.entrypoint.HaveConfig
+	17, // 7: waypoint.entrypoint.LogBatch.lines:type_name -> waypoint.logs.Line
+	8,  // 8: waypoint.entrypoint.Down.welcome:type_name -> waypoint.entrypoint.Welcome
+	10, // 9: waypoint.entrypoint.Down.config:type_name -> waypoint.entrypoint.Config
+	13, // 10: waypoint.entrypoint.Down.exec:type_name -> waypoint.entrypoint.ExecOpen
+	14, // 11: waypoint.entrypoint.Down.move:type_name -> waypoint.entrypoint.Move
+	9,  // 12: waypoint.entrypoint.Down.restart:type_name -> waypoint.entrypoint.Restart
+	11, // 13: waypoint.entrypoint.Config.variables:type_name -> waypoint.entrypoint.EnvVar
+	12, // 14: waypoint.entrypoint.Config.files:type_name -> waypoint.entrypoint.ConfigFile
+	0,  // 15: waypoint.entrypoint.Config.reload:type_name -> waypoint.entrypoint.Reload
+	18, // 16: waypoint.entrypoint.ExecUp.output:type_name -> waypoint.exec.Output
+	1,  // 17: waypoint.entrypoint.Entrypoint.Attach:input_type -> waypoint.entrypoint.Up
+	15, // 18: waypoint.entrypoint.Entrypoint.Exec:input_type -> waypoint.entrypoint.ExecUp
+	7,  // 19: waypoint.entrypoint.Entrypoint.Attach:output_type -> waypoint.entrypoint.Down
+	19, // 20: waypoint.entrypoint.Entrypoint.Exec:output_type -> waypoint.exec.Input
+	19, // [19:21] is the sub-list for method output_type
+	17, // [17:19] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_api_entrypointpb_entrypoint_proto_init() }
@@ -1119,19 +1376,21 @@ func file_api_entrypointpb_entrypoint_proto_init() {
 		(*Down_Exec)(nil),
 		(*Down_Move)(nil),
 		(*Down_Pong)(nil),
+		(*Down_Restart)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_entrypointpb_entrypoint_proto_rawDesc), len(file_api_entrypointpb_entrypoint_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   13,
+			NumEnums:      1,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_api_entrypointpb_entrypoint_proto_goTypes,
 		DependencyIndexes: file_api_entrypointpb_entrypoint_proto_depIdxs,
+		EnumInfos:         file_api_entrypointpb_entrypoint_proto_enumTypes,
 		MessageInfos:      file_api_entrypointpb_entrypoint_proto_msgTypes,
 	}.Build()
 	File_api_entrypointpb_entrypoint_proto = out.File

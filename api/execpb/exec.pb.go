@@ -11,6 +11,7 @@ package execpb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -26,17 +27,26 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Open asks for a session. Who asks names an instance or an app.
+// Open asks for a session, or with resume to go on with one whose stream was
+// lost. Who asks names an instance or an app; to resume, the instance.
 type Open struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"` // ULID made by the first caller
-	App           *deploymentpb.AppRef   `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`                              // an attached instance of the newest deployment is chosen
-	InstanceId    string                 `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	Argv          []string               `protobuf:"bytes,4,rep,name=argv,proto3" json:"argv,omitempty"` // at least one; looked up in the app's PATH
-	Tty           bool                   `protobuf:"varint,5,opt,name=tty,proto3" json:"tty,omitempty"`
-	Size          *WindowSize            `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`    // with tty
-	Term          string                 `protobuf:"bytes,7,opt,name=term,proto3" json:"term,omitempty"`    // value of TERM, with tty
-	Stdin         bool                   `protobuf:"varint,8,opt,name=stdin,proto3" json:"stdin,omitempty"` // whether input will be sent; otherwise the command sees end of file
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	SessionId  string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"` // ULID made by the first caller
+	App        *deploymentpb.AppRef   `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`                              // an attached instance of the newest deployment is chosen
+	InstanceId string                 `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Argv       []string               `protobuf:"bytes,4,rep,name=argv,proto3" json:"argv,omitempty"` // at least one; looked up in the app's PATH
+	Tty        bool                   `protobuf:"varint,5,opt,name=tty,proto3" json:"tty,omitempty"`
+	Size       *WindowSize            `protobuf:"bytes,6,opt,name=size,proto3" json:"size,omitempty"`    // with tty
+	Term       string                 `protobuf:"bytes,7,opt,name=term,proto3" json:"term,omitempty"`    // value of TERM, with tty
+	Stdin      bool                   `protobuf:"varint,8,opt,name=stdin,proto3" json:"stdin,omitempty"` // whether input will be sent; otherwise the command sees end of file
+	// resumable says that the asking side acknowledges output and keeps input
+	// until it is acknowledged, so that a lost stream does not lose the session:
+	// it is then kept for 10 s.
+	Resumable bool    `protobuf:"varint,9,opt,name=resumable,proto3" json:"resumable,omitempty"`
+	Resume    *Resume `protobuf:"bytes,10,opt,name=resume,proto3" json:"resume,omitempty"`
+	// Filled in by the node that the caller is connected to, for the record.
+	TokenId       string `protobuf:"bytes,11,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	Subject       string `protobuf:"bytes,12,opt,name=subject,proto3" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -127,6 +137,148 @@ func (x *Open) GetStdin() bool {
 	return false
 }
 
+func (x *Open) GetResumable() bool {
+	if x != nil {
+		return x.Resumable
+	}
+	return false
+}
+
+func (x *Open) GetResume() *Resume {
+	if x != nil {
+		return x.Resume
+	}
+	return nil
+}
+
+func (x *Open) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *Open) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+// Resume says where the asking side goes on.
+type Resume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stdout        uint64                 `protobuf:"varint,1,opt,name=stdout,proto3" json:"stdout,omitempty"` // offset of the first byte that has not been received
+	Stderr        uint64                 `protobuf:"varint,2,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resume) Reset() {
+	*x = Resume{}
+	mi := &file_api_execpb_exec_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resume) ProtoMessage() {}
+
+func (x *Resume) ProtoReflect() protoreflect.Message {
+	mi := &file_api_execpb_exec_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resume.ProtoReflect.Descriptor instead.
+func (*Resume) Descriptor() ([]byte, []int) {
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Resume) GetStdout() uint64 {
+	if x != nil {
+		return x.Stdout
+	}
+	return 0
+}
+
+func (x *Resume) GetStderr() uint64 {
+	if x != nil {
+		return x.Stderr
+	}
+	return 0
+}
+
+// Ack acknowledges output, so that it need not be kept any longer.
+type Ack struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stdout        uint64                 `protobuf:"varint,1,opt,name=stdout,proto3" json:"stdout,omitempty"` // bytes received of each stream
+	Stderr        uint64                 `protobuf:"varint,2,opt,name=stderr,proto3" json:"stderr,omitempty"`
+	Exit          bool                   `protobuf:"varint,3,opt,name=exit,proto3" json:"exit,omitempty"` // exit was received: the session may be forgotten
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ack) Reset() {
+	*x = Ack{}
+	mi := &file_api_execpb_exec_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ack) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ack) ProtoMessage() {}
+
+func (x *Ack) ProtoReflect() protoreflect.Message {
+	mi := &file_api_execpb_exec_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ack.ProtoReflect.Descriptor instead.
+func (*Ack) Descriptor() ([]byte, []int) {
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Ack) GetStdout() uint64 {
+	if x != nil {
+		return x.Stdout
+	}
+	return 0
+}
+
+func (x *Ack) GetStderr() uint64 {
+	if x != nil {
+		return x.Stderr
+	}
+	return 0
+}
+
+func (x *Ack) GetExit() bool {
+	if x != nil {
+		return x.Exit
+	}
+	return false
+}
+
 type WindowSize struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rows          uint32                 `protobuf:"varint,1,opt,name=rows,proto3" json:"rows,omitempty"`
@@ -137,7 +289,7 @@ type WindowSize struct {
 
 func (x *WindowSize) Reset() {
 	*x = WindowSize{}
-	mi := &file_api_execpb_exec_proto_msgTypes[1]
+	mi := &file_api_execpb_exec_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -149,7 +301,7 @@ func (x *WindowSize) String() string {
 func (*WindowSize) ProtoMessage() {}
 
 func (x *WindowSize) ProtoReflect() protoreflect.Message {
-	mi := &file_api_execpb_exec_proto_msgTypes[1]
+	mi := &file_api_execpb_exec_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -162,7 +314,7 @@ func (x *WindowSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSize.ProtoReflect.Descriptor instead.
 func (*WindowSize) Descriptor() ([]byte, []int) {
-	return file_api_execpb_exec_proto_rawDescGZIP(), []int{1}
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *WindowSize) GetRows() uint32 {
@@ -191,6 +343,7 @@ type Input struct {
 	//	*Input_Signal
 	//	*Input_Close
 	//	*Input_Ping
+	//	*Input_Ack
 	Kind          isInput_Kind `protobuf_oneof:"kind"`
 	Offset        uint64       `protobuf:"varint,8,opt,name=offset,proto3" json:"offset,omitempty"` // of stdin's first byte in the session
 	unknownFields protoimpl.UnknownFields
@@ -199,7 +352,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_api_execpb_exec_proto_msgTypes[2]
+	mi := &file_api_execpb_exec_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -211,7 +364,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_api_execpb_exec_proto_msgTypes[2]
+	mi := &file_api_execpb_exec_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -224,7 +377,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_api_execpb_exec_proto_rawDescGZIP(), []int{2}
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Input) GetKind() isInput_Kind {
@@ -297,6 +450,15 @@ func (x *Input) GetPing() bool {
 	return false
 }
 
+func (x *Input) GetAck() *Ack {
+	if x != nil {
+		if x, ok := x.Kind.(*Input_Ack); ok {
+			return x.Ack
+		}
+	}
+	return nil
+}
+
 func (x *Input) GetOffset() uint64 {
 	if x != nil {
 		return x.Offset
@@ -336,6 +498,10 @@ type Input_Ping struct {
 	Ping bool `protobuf:"varint,7,opt,name=ping,proto3,oneof"` // keeps the stream alive
 }
 
+type Input_Ack struct {
+	Ack *Ack `protobuf:"bytes,9,opt,name=ack,proto3,oneof"` // with resumable: at least each 64 KiB, and after exit
+}
+
 func (*Input_Open) isInput_Kind() {}
 
 func (*Input_Stdin) isInput_Kind() {}
@@ -350,6 +516,8 @@ func (*Input_Close) isInput_Kind() {}
 
 func (*Input_Ping) isInput_Kind() {}
 
+func (*Input_Ack) isInput_Kind() {}
+
 // Output is what comes from the command.
 type Output struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -361,6 +529,7 @@ type Output struct {
 	//	*Output_Exit
 	//	*Output_Refused
 	//	*Output_Pong
+	//	*Output_StdinAck
 	Kind          isOutput_Kind `protobuf_oneof:"kind"`
 	Offset        uint64        `protobuf:"varint,8,opt,name=offset,proto3" json:"offset,omitempty"` // of the data's first byte in its stream
 	unknownFields protoimpl.UnknownFields
@@ -369,7 +538,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_api_execpb_exec_proto_msgTypes[3]
+	mi := &file_api_execpb_exec_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +550,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_api_execpb_exec_proto_msgTypes[3]
+	mi := &file_api_execpb_exec_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +563,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_api_execpb_exec_proto_rawDescGZIP(), []int{3}
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Output) GetKind() isOutput_Kind {
@@ -458,6 +627,15 @@ func (x *Output) GetPong() bool {
 	return false
 }
 
+func (x *Output) GetStdinAck() uint64 {
+	if x != nil {
+		if x, ok := x.Kind.(*Output_StdinAck); ok {
+			return x.StdinAck
+		}
+	}
+	return 0
+}
+
 func (x *Output) GetOffset() uint64 {
 	if x != nil {
 		return x.Offset
@@ -493,6 +671,10 @@ type Output_Pong struct {
 	Pong bool `protobuf:"varint,6,opt,name=pong,proto3,oneof"`
 }
 
+type Output_StdinAck struct {
+	StdinAck uint64 `protobuf:"varint,7,opt,name=stdin_ack,json=stdinAck,proto3,oneof"` // with resumable: bytes of input that need not be sent again
+}
+
 func (*Output_Opened) isOutput_Kind() {}
 
 func (*Output_Stdout) isOutput_Kind() {}
@@ -505,18 +687,21 @@ func (*Output_Refused) isOutput_Kind() {}
 
 func (*Output_Pong) isOutput_Kind() {}
 
+func (*Output_StdinAck) isOutput_Kind() {}
+
 type Opened struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SessionId     string                 `protobuf:"bytes,1,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	Pid           uint32                 `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
+	StdinOffset   uint64                 `protobuf:"varint,4,opt,name=stdin_offset,json=stdinOffset,proto3" json:"stdin_offset,omitempty"` // of the first byte of input that is expected: 0 unless resumed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_api_execpb_exec_proto_msgTypes[4]
+	mi := &file_api_execpb_exec_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +713,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_api_execpb_exec_proto_msgTypes[4]
+	mi := &file_api_execpb_exec_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +726,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_api_execpb_exec_proto_rawDescGZIP(), []int{4}
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Opened) GetSessionId() string {
@@ -565,6 +750,13 @@ func (x *Opened) GetPid() uint32 {
 	return 0
 }
 
+func (x *Opened) GetStdinOffset() uint64 {
+	if x != nil {
+		return x.StdinOffset
+	}
+	return 0
+}
+
 type Exit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // 128+n for a signal
@@ -574,7 +766,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_api_execpb_exec_proto_msgTypes[5]
+	mi := &file_api_execpb_exec_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +778,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_api_execpb_exec_proto_msgTypes[5]
+	mi := &file_api_execpb_exec_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +791,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_api_execpb_exec_proto_rawDescGZIP(), []int{5}
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Exit) GetCode() int32 {
@@ -609,11 +801,264 @@ func (x *Exit) GetCode() int32 {
 	return 0
 }
 
+// Session is the record of a session.
+type Session struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	App           *deploymentpb.AppRef   `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	DeploymentId  string                 `protobuf:"bytes,3,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,4,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	TokenId       string                 `protobuf:"bytes,5,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`  // who asked
+	Subject       string                 `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`                 // of that token
+	Argv          []string               `protobuf:"bytes,7,rep,name=argv,proto3" json:"argv,omitempty"`                       // at most 4 KiB together
+	ArgvCut       bool                   `protobuf:"varint,8,opt,name=argv_cut,json=argvCut,proto3" json:"argv_cut,omitempty"` // there was more
+	Tty           bool                   `protobuf:"varint,9,opt,name=tty,proto3" json:"tty,omitempty"`
+	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"` // unset: it runs, or its end is not known
+	Exit          *Exit                  `protobuf:"bytes,12,opt,name=exit,proto3" json:"exit,omitempty"`                      // unset: it runs, or error says why there is none
+	Error         string                 `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_api_execpb_exec_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_api_execpb_exec_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Session) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Session) GetApp() *deploymentpb.AppRef {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *Session) GetDeploymentId() string {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return ""
+}
+
+func (x *Session) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *Session) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+func (x *Session) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Session) GetArgv() []string {
+	if x != nil {
+		return x.Argv
+	}
+	return nil
+}
+
+func (x *Session) GetArgvCut() bool {
+	if x != nil {
+		return x.ArgvCut
+	}
+	return false
+}
+
+func (x *Session) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
+func (x *Session) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *Session) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *Session) GetExit() *Exit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+func (x *Session) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+type ListSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	App           *deploymentpb.AppRef   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"` // empty fields match all
+	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Running       bool                   `protobuf:"varint,3,opt,name=running,proto3" json:"running,omitempty"` // only those that have not ended
+	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`     // newest first; 0: 100
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_api_execpb_exec_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_execpb_exec_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListSessionsRequest) GetApp() *deploymentpb.AppRef {
+	if x != nil {
+		return x.App
+	}
+	return nil
+}
+
+func (x *ListSessionsRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ListSessionsRequest) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *ListSessionsRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_api_execpb_exec_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_execpb_exec_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_api_execpb_exec_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
 var File_api_execpb_exec_proto protoreflect.FileDescriptor
 
 const file_api_execpb_exec_proto_rawDesc = "" +
 	"\n" +
-	"\x15api/execpb/exec.proto\x12\rwaypoint.exec\x1a!api/deploymentpb/deployment.proto\x1a\x13api/errpb/err.proto\x1a\x19api/policypb/policy.proto\"\xf4\x01\n" +
+	"\x15api/execpb/exec.proto\x12\rwaypoint.exec\x1a!api/deploymentpb/deployment.proto\x1a\x13api/errpb/err.proto\x1a\x19api/policypb/policy.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf6\x02\n" +
 	"\x04Open\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12-\n" +
@@ -624,11 +1069,23 @@ const file_api_execpb_exec_proto_rawDesc = "" +
 	"\x03tty\x18\x05 \x01(\bR\x03tty\x12-\n" +
 	"\x04size\x18\x06 \x01(\v2\x19.waypoint.exec.WindowSizeR\x04size\x12\x12\n" +
 	"\x04term\x18\a \x01(\tR\x04term\x12\x14\n" +
-	"\x05stdin\x18\b \x01(\bR\x05stdin\":\n" +
+	"\x05stdin\x18\b \x01(\bR\x05stdin\x12\x1c\n" +
+	"\tresumable\x18\t \x01(\bR\tresumable\x12-\n" +
+	"\x06resume\x18\n" +
+	" \x01(\v2\x15.waypoint.exec.ResumeR\x06resume\x12\x19\n" +
+	"\btoken_id\x18\v \x01(\tR\atokenId\x12\x18\n" +
+	"\asubject\x18\f \x01(\tR\asubject\"8\n" +
+	"\x06Resume\x12\x16\n" +
+	"\x06stdout\x18\x01 \x01(\x04R\x06stdout\x12\x16\n" +
+	"\x06stderr\x18\x02 \x01(\x04R\x06stderr\"I\n" +
+	"\x03Ack\x12\x16\n" +
+	"\x06stdout\x18\x01 \x01(\x04R\x06stdout\x12\x16\n" +
+	"\x06stderr\x18\x02 \x01(\x04R\x06stderr\x12\x12\n" +
+	"\x04exit\x18\x03 \x01(\bR\x04exit\":\n" +
 	"\n" +
 	"WindowSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x18\n" +
-	"\acolumns\x18\x02 \x01(\rR\acolumns\"\x82\x02\n" +
+	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xaa\x02\n" +
 	"\x05Input\x12)\n" +
 	"\x04open\x18\x01 \x01(\v2\x13.waypoint.exec.OpenH\x00R\x04open\x12\x16\n" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12\x1d\n" +
@@ -636,27 +1093,57 @@ const file_api_execpb_exec_proto_rawDesc = "" +
 	"\x04size\x18\x04 \x01(\v2\x19.waypoint.exec.WindowSizeH\x00R\x04size\x12\x18\n" +
 	"\x06signal\x18\x05 \x01(\x05H\x00R\x06signal\x12\x16\n" +
 	"\x05close\x18\x06 \x01(\bH\x00R\x05close\x12\x14\n" +
-	"\x04ping\x18\a \x01(\bH\x00R\x04ping\x12\x16\n" +
+	"\x04ping\x18\a \x01(\bH\x00R\x04ping\x12&\n" +
+	"\x03ack\x18\t \x01(\v2\x12.waypoint.exec.AckH\x00R\x03ack\x12\x16\n" +
 	"\x06offset\x18\b \x01(\x04R\x06offsetB\x06\n" +
-	"\x04kind\"\xff\x01\n" +
+	"\x04kind\"\x9e\x02\n" +
 	"\x06Output\x12/\n" +
 	"\x06opened\x18\x01 \x01(\v2\x15.waypoint.exec.OpenedH\x00R\x06opened\x12\x18\n" +
 	"\x06stdout\x18\x02 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x03 \x01(\fH\x00R\x06stderr\x12)\n" +
 	"\x04exit\x18\x04 \x01(\v2\x13.waypoint.exec.ExitH\x00R\x04exit\x12/\n" +
 	"\arefused\x18\x05 \x01(\v2\x13.waypoint.err.ErrorH\x00R\arefused\x12\x14\n" +
-	"\x04pong\x18\x06 \x01(\bH\x00R\x04pong\x12\x16\n" +
+	"\x04pong\x18\x06 \x01(\bH\x00R\x04pong\x12\x1d\n" +
+	"\tstdin_ack\x18\a \x01(\x04H\x00R\bstdinAck\x12\x16\n" +
 	"\x06offset\x18\b \x01(\x04R\x06offsetB\x06\n" +
-	"\x04kind\"Z\n" +
+	"\x04kind\"}\n" +
 	"\x06Opened\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12\x10\n" +
-	"\x03pid\x18\x03 \x01(\rR\x03pid\"\x1a\n" +
+	"\x03pid\x18\x03 \x01(\rR\x03pid\x12!\n" +
+	"\fstdin_offset\x18\x04 \x01(\x04R\vstdinOffset\"\x1a\n" +
 	"\x04Exit\x12\x12\n" +
-	"\x04code\x18\x01 \x01(\x05R\x04code2K\n" +
-	"\x04Exec\x12C\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\"\xb5\x03\n" +
+	"\aSession\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
+	"\x03app\x18\x02 \x01(\v2\x1b.waypoint.deployment.AppRefR\x03app\x12#\n" +
+	"\rdeployment_id\x18\x03 \x01(\tR\fdeploymentId\x12\x1f\n" +
+	"\vinstance_id\x18\x04 \x01(\tR\n" +
+	"instanceId\x12\x19\n" +
+	"\btoken_id\x18\x05 \x01(\tR\atokenId\x12\x18\n" +
+	"\asubject\x18\x06 \x01(\tR\asubject\x12\x12\n" +
+	"\x04argv\x18\a \x03(\tR\x04argv\x12\x19\n" +
+	"\bargv_cut\x18\b \x01(\bR\aargvCut\x12\x10\n" +
+	"\x03tty\x18\t \x01(\bR\x03tty\x129\n" +
+	"\n" +
+	"started_at\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x125\n" +
+	"\bended_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12'\n" +
+	"\x04exit\x18\f \x01(\v2\x13.waypoint.exec.ExitR\x04exit\x12\x14\n" +
+	"\x05error\x18\r \x01(\tR\x05error\"\x95\x01\n" +
+	"\x13ListSessionsRequest\x12-\n" +
+	"\x03app\x18\x01 \x01(\v2\x1b.waypoint.deployment.AppRefR\x03app\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x18\n" +
+	"\arunning\x18\x03 \x01(\bR\arunning\x12\x14\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"J\n" +
+	"\x14ListSessionsResponse\x122\n" +
+	"\bsessions\x18\x01 \x03(\v2\x16.waypoint.exec.SessionR\bsessions2\xb1\x01\n" +
+	"\x04Exec\x12d\n" +
+	"\fListSessions\x12\".waypoint.exec.ListSessionsRequest\x1a#.waypoint.exec.ListSessionsResponse\"\v\xea\xe0\x18\a\n" +
+	"\x01\x02\x10\x02\x18\x01\x12C\n" +
 	"\x05Start\x12\x14.waypoint.exec.Input\x1a\x15.waypoint.exec.Output\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x02\x10\x02(\x010\x01B\x15Z\x13waypoint/api/execpbb\x06proto3"
 
@@ -672,32 +1159,48 @@ func file_api_execpb_exec_proto_rawDescGZIP() []byte {
 	return file_api_execpb_exec_proto_rawDescData
 }
 
-var file_api_execpb_exec_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_api_execpb_exec_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_api_execpb_exec_proto_goTypes = []any{
-	(*Open)(nil),                // 0: waypoint.exec.Open
-	(*WindowSize)(nil),          // 1: waypoint.exec.WindowSize
-	(*Input)(nil),               // 2: waypoint.exec.Input
-	(*Output)(nil),              // 3: waypoint.exec.Output
-	(*Opened)(nil),              // 4: waypoint.exec.Opened
-	(*Exit)(nil),                // 5: waypoint.exec.Exit
-	(*deploymentpb.AppRef)(nil), // 6: waypoint.deployment.AppRef
-	(*errpb.Error)(nil),         // 7: waypoint.err.Error
+	(*Open)(nil),                  // 0: waypoint.exec.Open
+	(*Resume)(nil),                // 1: waypoint.exec.Resume
+	(*Ack)(nil),                   // 2: waypoint.exec.Ack
+	(*WindowSize)(nil),            // 3: waypoint.exec.WindowSize
+	(*Input)(nil),                 // 4: waypoint.exec.Input
+	(*Output)(nil),                // 5: waypoint.exec.Output
+	(*Opened)(nil),                // 6: waypoint.exec.Opened
+	(*Exit)(nil),                  // 7: waypoint.exec.Exit
+	(*Session)(nil),               // 8: waypoint.exec.Session
+	(*ListSessionsRequest)(nil),   // 9: waypoint.exec.ListSessionsRequest
+	(*ListSessionsResponse)(nil),  // 10: waypoint.exec.ListSessionsResponse
+	(*deploymentpb.AppRef)(nil),   // 11: waypoint.deployment.AppRef
+	(*errpb.Error)(nil),           // 12: waypoint.err.Error
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_api_execpb_exec_proto_depIdxs = []int32{
-	6, // 0: waypoint.exec.Open.app:type_name -> waypoint.deployment.AppRef
-	1, // 1: waypoint.exec.Open.size:type_name -> waypoint.exec.WindowSize
-	0, // 2: waypoint.exec.Input.open:type_name -> waypoint.exec.Open
-	1, // 3: waypoint.exec.Input.size:type_name -> waypoint.exec.WindowSize
-	4, // 4: waypoint.exec.Output.opened:type_name -> waypoint.exec.Opened
-	5, // 5: waypoint.exec.Output.exit:type_name -> waypoint.exec.Exit
-	7, // 6: waypoint.exec.Output.refused:type_name -> waypoint.err.Error
-	2, // 7: waypoint.exec.Exec.Start:input_type -> waypoint.exec.Input
-	3, // 8: waypoint.exec.Exec.Start:output_type -> waypoint.exec.Output
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	11, // 0: waypoint.exec.Open.app:type_name -> waypoint.deployment.AppRef
+	3,  // 1: waypoint.exec.Open.size:type_name -> waypoint.exec.WindowSize
+	1,  // 2: waypoint.exec.Open.resume:type_name -> waypoint.exec.Resume
+	0,  // 3: waypoint.exec.Input.open:type_name -> waypoint.exec.Open
+	3,  // 4: waypoint.exec.Input.size:type_name -> waypoint.exec.WindowSize
+	2,  // 5: waypoint.exec.Input.ack:type_name -> waypoint.exec.Ack
+	6,  // 6: waypoint.exec.Output.opened:type_name -> waypoint.exec.Opened
+	7,  // 7: waypoint.exec.Output.exit:type_name -> waypoint.exec.Exit
+	12, // 8: waypoint.exec.Output.refused:type_name -> waypoint.err.Error
+	11, // 9: waypoint.exec.Session.app:type_name -> waypoint.deployment.AppRef
+	13, // 10: waypoint.exec.Session.started_at:type_name -> google.protobuf.Timestamp
+	13, // 11: waypoint.exec.Session.ended_at:type_name -> google.protobuf.Timestamp
+	7,  // 12: waypoint.exec.Session.exit:type_name -> waypoint.exec.Exit
+	11, // 13: waypoint.exec.ListSessionsRequest.app:type_name -> waypoint.deployment.AppRef
+	8,  // 14: waypoint.exec.ListSessionsResponse.sessions:type_name -> waypoint.exec.Session
+	9,  // 15: waypoint.exec.Exec.ListSessions:input_type -> waypoint.exec.ListSessionsRequest
+	4,  // 16: waypoint.exec.Exec.Start:input_type -> waypoint.exec.Input
+	10, // 17: waypoint.exec.Exec.ListSessions:output_type -> waypoint.exec.ListSessionsResponse
+	5,  // 18: waypoint.exec.Exec.Start:output_type -> waypoint.exec.Output
+	17, // [17:19] is the sub-list for method output_type
+	15, // [15:17] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_api_execpb_exec_proto_init() }
@@ -705,7 +1208,7 @@ func file_api_execpb_exec_proto_init() {
 	if File_api_execpb_exec_proto != nil {
 		return
 	}
-	file_api_execpb_exec_proto_msgTypes[2].OneofWrappers = []any{
+	file_api_execpb_exec_proto_msgTypes[4].OneofWrappers = []any{
 		(*Input_Open)(nil),
 		(*Input_Stdin)(nil),
 		(*Input_StdinEof)(nil),
@@ -713,14 +1216,16 @@ func file_api_execpb_exec_proto_init() {
 		(*Input_Signal)(nil),
 		(*Input_Close)(nil),
 		(*Input_Ping)(nil),
+		(*Input_Ack)(nil),
 	}
-	file_api_execpb_exec_proto_msgTypes[3].OneofWrappers = []any{
+	file_api_execpb_exec_proto_msgTypes[5].OneofWrappers = []any{
 		(*Output_Opened)(nil),
 		(*Output_Stdout)(nil),
 		(*Output_Stderr)(nil),
 		(*Output_Exit)(nil),
 		(*Output_Refused)(nil),
 		(*Output_Pong)(nil),
+		(*Output_StdinAck)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -728,7 +1233,7 @@ func file_api_execpb_exec_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_execpb_exec_proto_rawDesc), len(file_api_execpb_exec_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

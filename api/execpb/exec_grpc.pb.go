@@ -21,13 +21,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Exec_Start_FullMethodName = "/waypoint.exec.Exec/Start"
+	Exec_ListSessions_FullMethodName = "/waypoint.exec.Exec/ListSessions"
+	Exec_Start_FullMethodName        = "/waypoint.exec.Exec/Start"
 )
 
 // ExecClient is the client API for Exec service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type ExecClient interface {
+	// ListSessions lists the records of sessions, newest first.
+	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	Start(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Input, Output], error)
 }
 
@@ -37,6 +40,16 @@ type execClient struct {
 
 func NewExecClient(cc grpc.ClientConnInterface) ExecClient {
 	return &execClient{cc}
+}
+
+func (c *execClient) ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSessionsResponse)
+	err := c.cc.Invoke(ctx, Exec_ListSessions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *execClient) Start(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Input, Output], error) {
@@ -56,6 +69,8 @@ type Exec_StartClient = grpc.BidiStreamingClient[Input, Output]
 // All implementations must embed UnimplementedExecServer
 // for forward compatibility.
 type ExecServer interface {
+	// ListSessions lists the records of sessions, newest first.
+	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	Start(grpc.BidiStreamingServer[Input, Output]) error
 	mustEmbedUnimplementedExecServer()
 }
@@ -67,6 +82,9 @@ type ExecServer interface {
 // pointer dereference when methods are called.
 type UnimplementedExecServer struct{}
 
+func (UnimplementedExecServer) ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSessions not implemented")
+}
 func (UnimplementedExecServer) Start(grpc.BidiStreamingServer[Input, Output]) error {
 	return status.Error(codes.Unimplemented, "method Start not implemented")
 }
@@ -91,6 +109,24 @@ func RegisterExecServer(s grpc.ServiceRegistrar, srv ExecServer) {
 	s.RegisterService(&Exec_ServiceDesc, srv)
 }
 
+func _Exec_ListSessions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSessionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ExecServer).ListSessions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Exec_ListSessions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ExecServer).ListSessions(ctx, req.(*ListSessionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Exec_Start_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(ExecServer).Start(&grpc.GenericServerStream[Input, Output]{ServerStream: stream})
 }
@@ -104,7 +140,12 @@ type Exec_StartServer = grpc.BidiStreamingServer[Input, Output]
 var Exec_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "waypoint.exec.Exec",
 	HandlerType: (*ExecServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ListSessions",
+			Handler:    _Exec_ListSessions_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Start",

@@ -16,6 +16,7 @@ import (
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
+	configpb "waypoint/api/configpb"
 	_ "waypoint/api/policypb"
 )
 
@@ -108,6 +109,7 @@ type App struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	CreatedAt     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	ConfigPolicy  *configpb.Policy       `protobuf:"bytes,3,opt,name=config_policy,json=configPolicy,proto3" json:"config_policy,omitempty"` // unset: the default
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,6 +154,13 @@ func (x *App) GetName() string {
 func (x *App) GetCreatedAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *App) GetConfigPolicy() *configpb.Policy {
+	if x != nil {
+		return x.ConfigPolicy
 	}
 	return nil
 }
@@ -653,7 +662,7 @@ var File_api_projectpb_project_proto protoreflect.FileDescriptor
 
 const file_api_projectpb_project_proto_rawDesc = "" +
 	"\n" +
-	"\x1bapi/projectpb/project.proto\x12\x10waypoint.project\x1a\x19api/policypb/policy.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n" +
+	"\x1bapi/projectpb/project.proto\x12\x10waypoint.project\x1a\x19api/configpb/config.proto\x1a\x19api/policypb/policy.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n" +
 	"\aProject\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x129\n" +
@@ -661,11 +670,12 @@ const file_api_projectpb_project_proto_rawDesc = "" +
 	"created_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12)\n" +
-	"\x04apps\x18\x05 \x03(\v2\x15.waypoint.project.AppR\x04apps\"T\n" +
+	"\x04apps\x18\x05 \x03(\v2\x15.waypoint.project.AppR\x04apps\"\x92\x01\n" +
 	"\x03App\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x129\n" +
 	"\n" +
-	"created_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\"t\n" +
+	"created_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12<\n" +
+	"\rconfig_policy\x18\x03 \x01(\v2\x17.waypoint.config.PolicyR\fconfigPolicy\"t\n" +
 	"\tWorkspace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bprojects\x18\x02 \x03(\tR\bprojects\x127\n" +
@@ -733,32 +743,34 @@ var file_api_projectpb_project_proto_goTypes = []any{
 	(*ListWorkspacesRequest)(nil),  // 11: waypoint.project.ListWorkspacesRequest
 	(*ListWorkspacesResponse)(nil), // 12: waypoint.project.ListWorkspacesResponse
 	(*timestamppb.Timestamp)(nil),  // 13: google.protobuf.Timestamp
+	(*configpb.Policy)(nil),        // 14: waypoint.config.Policy
 }
 var file_api_projectpb_project_proto_depIdxs = []int32{
 	13, // 0: waypoint.project.Project.created_at:type_name -> google.protobuf.Timestamp
 	13, // 1: waypoint.project.Project.updated_at:type_name -> google.protobuf.Timestamp
 	1,  // 2: waypoint.project.Project.apps:type_name -> waypoint.project.App
 	13, // 3: waypoint.project.App.created_at:type_name -> google.protobuf.Timestamp
-	13, // 4: waypoint.project.Workspace.active_at:type_name -> google.protobuf.Timestamp
-	0,  // 5: waypoint.project.ApplyProjectResponse.project:type_name -> waypoint.project.Project
-	0,  // 6: waypoint.project.GetProjectResponse.project:type_name -> waypoint.project.Project
-	0,  // 7: waypoint.project.ListProjectsResponse.projects:type_name -> waypoint.project.Project
-	2,  // 8: waypoint.project.ListWorkspacesResponse.workspaces:type_name -> waypoint.project.Workspace
-	3,  // 9: waypoint.project.ProjectService.ApplyProject:input_type -> waypoint.project.ApplyProjectRequest
-	5,  // 10: waypoint.project.ProjectService.GetProject:input_type -> waypoint.project.GetProjectRequest
-	7,  // 11: waypoint.project.ProjectService.ListProjects:input_type -> waypoint.project.ListProjectsRequest
-	9,  // 12: waypoint.project.ProjectService.DestroyProject:input_type -> waypoint.project.DestroyProjectRequest
-	11, // 13: waypoint.project.ProjectService.ListWorkspaces:input_type -> waypoint.project.ListWorkspacesRequest
-	4,  // 14: waypoint.project.ProjectService.ApplyProject:output_type -> waypoint.project.ApplyProjectResponse
-	6,  // 15: waypoint.project.ProjectService.GetProject:output_type -> waypoint.project.GetProjectResponse
-	8,  // 16: waypoint.project.ProjectService.ListProjects:output_type -> waypoint.project.ListProjectsResponse
-	10, // 17: waypoint.project.ProjectService.DestroyProject:output_type -> waypoint.project.DestroyProjectResponse
-	12, // 18: waypoint.project.ProjectService.ListWorkspaces:output_type -> waypoint.project.ListWorkspacesResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	14, // 4: waypoint.project.App.config_policy:type_name -> waypoint.config.Policy
+	13, // 5: waypoint.project.Workspace.active_at:type_name -> google.protobuf.Timestamp
+	0,  // 6: waypoint.project.ApplyProjectResponse.project:type_name -> waypoint.project.Project
+	0,  // 7: waypoint.project.GetProjectResponse.project:type_name -> waypoint.project.Project
+	0,  // 8: waypoint.project.ListProjectsResponse.projects:type_name -> waypoint.project.Project
+	2,  // 9: waypoint.project.ListWorkspacesResponse.workspaces:type_name -> waypoint.project.Workspace
+	3,  // 10: waypoint.project.ProjectService.ApplyProject:input_type -> waypoint.project.ApplyProjectRequest
+	5,  // 11: waypoint.project.ProjectService.GetProject:input_type -> waypoint.project.GetProjectRequest
+	7,  // 12: waypoint.project.ProjectService.ListProjects:input_type -> waypoint.project.ListProjectsRequest
+	9,  // 13: waypoint.project.ProjectService.DestroyProject:input_type -> waypoint.project.DestroyProjectRequest
+	11, // 14: waypoint.project.ProjectService.ListWorkspaces:input_type -> waypoint.project.ListWorkspacesRequest
+	4,  // 15: waypoint.project.ProjectService.ApplyProject:output_type -> waypoint.project.ApplyProjectResponse
+	6,  // 16: waypoint.project.ProjectService.GetProject:output_type -> waypoint.project.GetProjectResponse
+	8,  // 17: waypoint.project.ProjectService.ListProjects:output_type -> waypoint.project.ListProjectsResponse
+	10, // 18: waypoint.project.ProjectService.DestroyProject:output_type -> waypoint.project.DestroyProjectResponse
+	12, // 19: waypoint.project.ProjectService.ListWorkspaces:output_type -> waypoint.project.ListWorkspacesResponse
+	15, // [15:20] is the sub-list for method output_type
+	10, // [10:15] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_api_projectpb_project_proto_init() }
