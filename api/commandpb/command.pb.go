@@ -2159,8 +2159,8 @@ func (x *RestartGrant) GetTurns() []*RestartGrant_Turn {
 	return nil
 }
 
-// ExecStart records an exec session. A session that is there already stays as
-// it is.
+// ExecStart records an exec session, or that it goes on: on a session that is
+// there already it changes the home, and takes back an end that is not known.
 type ExecStart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       *execpb.Session        `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -2205,7 +2205,8 @@ func (x *ExecStart) GetSession() *execpb.Session {
 	return nil
 }
 
-// ExecEnd records a session's end. The first one counts.
+// ExecEnd records a session's end. The first exit counts; an end that is not
+// known counts only from the session's newest home.
 type ExecEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`

@@ -664,7 +664,7 @@ type Output_Exit struct {
 }
 
 type Output_Refused struct {
-	Refused *errpb.Error `protobuf:"bytes,5,opt,name=refused,proto3,oneof"` // last message: the command was not started
+	Refused *errpb.Error `protobuf:"bytes,5,opt,name=refused,proto3,oneof"` // last message: the command was not started, or the session cannot go on
 }
 
 type Output_Pong struct {
@@ -695,6 +695,7 @@ type Opened struct {
 	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	Pid           uint32                 `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
 	StdinOffset   uint64                 `protobuf:"varint,4,opt,name=stdin_offset,json=stdinOffset,proto3" json:"stdin_offset,omitempty"` // of the first byte of input that is expected: 0 unless resumed
+	Resumable     bool                   `protobuf:"varint,5,opt,name=resumable,proto3" json:"resumable,omitempty"`                        // as it was asked for; an older entrypoint does not know it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -757,6 +758,13 @@ func (x *Opened) GetStdinOffset() uint64 {
 	return 0
 }
 
+func (x *Opened) GetResumable() bool {
+	if x != nil {
+		return x.Resumable
+	}
+	return false
+}
+
 type Exit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Code          int32                  `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // 128+n for a signal
@@ -814,9 +822,11 @@ type Session struct {
 	ArgvCut       bool                   `protobuf:"varint,8,opt,name=argv_cut,json=argvCut,proto3" json:"argv_cut,omitempty"` // there was more
 	Tty           bool                   `protobuf:"varint,9,opt,name=tty,proto3" json:"tty,omitempty"`
 	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"` // unset: it runs, or its end is not known
+	EndedAt       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"` // unset: it runs
 	Exit          *Exit                  `protobuf:"bytes,12,opt,name=exit,proto3" json:"exit,omitempty"`                      // unset: it runs, or error says why there is none
 	Error         string                 `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`
+	NodeId        string                 `protobuf:"bytes,14,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"` // home of the instance when it began or was last resumed
+	NodeBoot      string                 `protobuf:"bytes,15,opt,name=node_boot,json=nodeBoot,proto3" json:"node_boot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -938,6 +948,20 @@ func (x *Session) GetExit() *Exit {
 func (x *Session) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+func (x *Session) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *Session) GetNodeBoot() string {
+	if x != nil {
+		return x.NodeBoot
 	}
 	return ""
 }
@@ -1106,16 +1130,17 @@ const file_api_execpb_exec_proto_rawDesc = "" +
 	"\x04pong\x18\x06 \x01(\bH\x00R\x04pong\x12\x1d\n" +
 	"\tstdin_ack\x18\a \x01(\x04H\x00R\bstdinAck\x12\x16\n" +
 	"\x06offset\x18\b \x01(\x04R\x06offsetB\x06\n" +
-	"\x04kind\"}\n" +
+	"\x04kind\"\x9b\x01\n" +
 	"\x06Opened\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\rR\x03pid\x12!\n" +
-	"\fstdin_offset\x18\x04 \x01(\x04R\vstdinOffset\"\x1a\n" +
+	"\fstdin_offset\x18\x04 \x01(\x04R\vstdinOffset\x12\x1c\n" +
+	"\tresumable\x18\x05 \x01(\bR\tresumable\"\x1a\n" +
 	"\x04Exit\x12\x12\n" +
-	"\x04code\x18\x01 \x01(\x05R\x04code\"\xb5\x03\n" +
+	"\x04code\x18\x01 \x01(\x05R\x04code\"\xeb\x03\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
 	"\x03app\x18\x02 \x01(\v2\x1b.waypoint.deployment.AppRefR\x03app\x12#\n" +
@@ -1132,7 +1157,9 @@ const file_api_execpb_exec_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x125\n" +
 	"\bended_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12'\n" +
 	"\x04exit\x18\f \x01(\v2\x13.waypoint.exec.ExitR\x04exit\x12\x14\n" +
-	"\x05error\x18\r \x01(\tR\x05error\"\x95\x01\n" +
+	"\x05error\x18\r \x01(\tR\x05error\x12\x17\n" +
+	"\anode_id\x18\x0e \x01(\tR\x06nodeId\x12\x1b\n" +
+	"\tnode_boot\x18\x0f \x01(\tR\bnodeBoot\"\x95\x01\n" +
 	"\x13ListSessionsRequest\x12-\n" +
 	"\x03app\x18\x01 \x01(\v2\x1b.waypoint.deployment.AppRefR\x03app\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
