@@ -21,18 +21,23 @@ import (
 	"waypoint/errs"
 )
 
-// Names of the environment variables that configure an entrypoint.
+// Names of the environment variables that configure an entrypoint. The child
+// gets none of them. An option that cannot be read is complained about and
+// stays at its default, so that the application runs; only DISABLE_EXEC counts
+// as set then, for it keeps people out.
 const (
-	EnvAddr       = "WAYPOINT_SERVER_ADDR"      // comma-separated host:port
-	EnvCA         = "WAYPOINT_SERVER_CA"        // PEM, or sha256: and a fingerprint
-	EnvDeployment = "WAYPOINT_DEPLOYMENT_ID"    // for people; the token decides
-	EnvToken      = "WAYPOINT_ENTRYPOINT_TOKEN" // or
-	EnvTokenFile  = EnvToken + "_FILE"          // a file that holds it
-	EnvGrace      = ownPrefix + "GRACE"         // between TERM and KILL, such as "25s"
-	EnvLogBytes   = ownPrefix + "LOG_BYTES"     // size of the log ring
-	ownPrefix     = "WAYPOINT_ENTRYPOINT_"      // the child gets none of these
-	maxTokenFile  = 64 << 10                    // bytes
-	usage         = "waypoint-entrypoint COMMAND [ARG...]"
+	EnvAddr          = "WAYPOINT_SERVER_ADDR"       // comma-separated host:port
+	EnvCA            = "WAYPOINT_SERVER_CA"         // PEM, or sha256: and a fingerprint
+	EnvDeployment    = "WAYPOINT_DEPLOYMENT_ID"     // for people; the token decides
+	EnvToken         = "WAYPOINT_ENTRYPOINT_TOKEN"  // or
+	EnvTokenFile     = EnvToken + "_FILE"           // a file that holds it
+	EnvDisable       = ownPrefix + "DISABLE"        // a plain init
+	EnvRequireConfig = ownPrefix + "REQUIRE_CONFIG" // no child without a configuration
+	EnvDisableExec   = ownPrefix + "DISABLE_EXEC"   // no commands from outside
+	EnvGrace         = ownPrefix + "GRACE"          // between TERM and KILL, such as "25s"
+	EnvLogBytes      = ownPrefix + "LOG_BYTES"      // size of the log ring
+	ownPrefix        = "WAYPOINT_ENTRYPOINT_"       // of every option, also future ones
+	maxTokenFile     = 64 << 10                     // bytes
 )
 
 // Config is what an entrypoint is to do.
@@ -40,11 +45,15 @@ type Config struct {
 	Argv []string // the child's command
 	Env  []string // the container's environment without our own variables
 
-	Addrs []string // servers; none: a plain init
+	Addrs []string // servers; none: no connection
 	CA    string
 	Token string
 	// Problem says why there is no connection although servers are named.
 	Problem error
+
+	Disable       bool // a plain init, whatever else is set
+	RequireConfig bool // the child is not started before a configuration is there
+	DisableExec   bool // exec sessions are refused
 
 	Started    time.Time     // when the process started
 	ConfigWait time.Duration // from then until the child starts without configuration
@@ -53,6 +62,8 @@ type Config struct {
 	LogBytes   int           // of the log ring
 
 	Stdin, Stdout, Stderr *os.File
+
+	complaints []string // about options
 }
 
 // DefaultConfig has all values that need no environment.
@@ -74,7 +85,7 @@ func DefaultConfig() Config {
 // with which the child still runs.
 func (c Config) FromEnviron(argv, environ []string) (Config, error) {
 	if len(argv) == 0 {
-		return c, errs.New(errs.Invalid, "no command: use %s", usage)
+		return c, errs.New(errs.Invalid, "no command is given\n%s", Usage)
 	}
 	c.Argv = argv
 	c.Env = withoutOwn(environ)
@@ -84,31 +95,48 @@ func (c Config) FromEnviron(argv, environ []string) (Config, error) {
 		}
 	}
 	c.CA = lookup(environ, EnvCA)
-	if len(c.Addrs) > 0 {
+	c.Disable = c.flag(environ, EnvDisable, false)
+	if len(c.Addrs) > 0 && !c.Disable {
 		c.Token, c.Problem = readToken(environ)
 	}
+	c.RequireConfig = c.flag(environ, EnvRequireConfig, false)
+	c.DisableExec = c.flag(environ, EnvDisableExec, true)
 	if text := lookup(environ, EnvGrace); text != "" {
 		if d, err := time.ParseDuration(text); err == nil && d >= 0 {
 			c.Grace = d
 		} else {
-			c.complain(fmt.Errorf("%s: %q is not a duration like 25s", EnvGrace, text))
+			c.complain("%s: %q is not a duration like 25s; using the default", EnvGrace, text)
 		}
 	}
 	if text := lookup(environ, EnvLogBytes); text != "" {
 		if n, err := strconv.Atoi(text); err == nil && n > 0 {
 			c.LogBytes = n
 		} else {
-			c.complain(fmt.Errorf("%s: %q is not a number of bytes", EnvLogBytes, text))
+			c.complain("%s: %q is not a number of bytes; using the default", EnvLogBytes, text)
 		}
 	}
 	return c, nil
 }
 
-// complain keeps an option's error for the log; the default stands.
-func (c *Config) complain(err error) {
-	if c.Stderr != nil {
-		fmt.Fprintf(c.Stderr, "waypoint-entrypoint: %v; using the default\n", err)
+// flag is a boolean option; malformed is what one counts as that cannot be
+// read.
+func (c *Config) flag(environ []string, name string, malformed bool) bool {
+	text := lookup(environ, name)
+	if text == "" {
+		return false
 	}
+	set, err := strconv.ParseBool(text)
+	if err != nil {
+		c.complain("%s: %q is neither true nor false; taking it for %t", name, text, malformed)
+		return malformed
+	}
+	return set
+}
+
+// complain keeps what is wrong with an option for the log: writing it now
+// could take for ever.
+func (c *Config) complain(format string, args ...any) {
+	c.complaints = append(c.complaints, fmt.Sprintf(format, args...))
 }
 
 func readToken(environ []string) (string, error) {
@@ -146,6 +174,7 @@ func lookup(environ []string, name string) string {
 // withoutOwn removes what only concerns the entrypoint, its token first of all.
 func withoutOwn(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
-		return strings.HasPrefix(kv, ownPrefix)
+		name, _, _ := strings.Cut(kv, "=")
+		return strings.HasPrefix(name, ownPrefix) || name == EnvAddr || name == EnvCA || name == EnvDeployment
 	})
 }

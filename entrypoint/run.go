@@ -30,6 +30,9 @@ func Run(ctx context.Context, cfg Config) int {
 	log := hclog.New(&hclog.LoggerOptions{
 		Name: "waypoint-entrypoint", Output: words, Level: hclog.Info, DisableTime: true,
 	})
+	for _, complaint := range cfg.complaints {
+		log.Warn(complaint)
+	}
 	caught := catchSignals()
 	defer signal.Stop(caught)
 	if os.Getpid() != 1 {
@@ -57,7 +60,7 @@ func Run(ctx context.Context, cfg Config) int {
 
 // connect prepares the connection to the cluster; nil if there is to be none.
 func connect(cfg Config, log hclog.Logger) *uplink {
-	if len(cfg.Addrs) == 0 {
+	if len(cfg.Addrs) == 0 || cfg.Disable {
 		return nil
 	}
 	err := cfg.Problem

@@ -25,9 +25,15 @@ func main() {
 	debug.SetMemoryLimit(memoryLimit)
 	runtime.GOMAXPROCS(min(threads, runtime.NumCPU()))
 
-	if len(os.Args) == 2 && os.Args[1] == "--version" {
-		fmt.Printf("waypoint-entrypoint %s (%s)\n", version.Release, version.Commit)
-		return
+	if len(os.Args) == 2 {
+		switch os.Args[1] {
+		case "--help", "-h":
+			fmt.Print(entrypoint.Help())
+			return
+		case "--version":
+			fmt.Printf("waypoint-entrypoint %s (%s)\n", version.Release, version.Commit)
+			return
+		}
 	}
 	cfg, err := cfg.FromEnviron(os.Args[1:], os.Environ())
 	if err != nil {
