@@ -64,7 +64,8 @@ func (q configQueries) ConfigVariables(scope *configpb.Scope, exact bool) []*con
 
 // EffectiveConfig returns the variables that an instance of the app in the
 // workspace gets, one of each name, sorted by name, and the index at which
-// they were read.
+// they were read. Of variables whose files collide it is the narrowest, so
+// that all files can be written.
 func (q configQueries) EffectiveConfig(ref *deploymentpb.AppRef) (vars []*configpb.Variable, index uint64) {
 	list := q.ConfigVariables(&configpb.Scope{
 		Project: ref.GetProject(), App: ref.GetApp(), Workspace: ref.GetWorkspace(),
@@ -76,7 +77,17 @@ func (q configQueries) EffectiveConfig(ref *deploymentpb.AppRef) (vars []*config
 		}
 		vars = append(vars, v)
 	}
-	return vars, metaQueries(q).Meta().Index
+	return withoutCovered(vars), metaQueries(q).Meta().Index
+}
+
+// ConfigPolicy returns the app's policy as it was set; nil means the default.
+func (q configQueries) ConfigPolicy(project, app string) *configpb.Policy {
+	for _, a := range projectQueries(q).Project(project).GetApps() {
+		if a.GetName() == app {
+			return a.GetConfigPolicy()
+		}
+	}
+	return nil
 }
 
 // ProjectVariables lists all variables of a project and of its apps.

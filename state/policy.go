@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"waypoint/api/configpb"
-	"waypoint/errs"
 )
 
 // What an app's policy says where it says nothing.
@@ -35,8 +34,8 @@ func FillPolicy(policy *configpb.Policy) *configpb.Policy {
 // time: a share is rounded down, and the answer is at least 1. A policy that
 // says nothing, or nothing that can be read, means a quarter.
 func MaxUnavailable(policy *configpb.Policy, instances int) int {
-	number, share, err := parseMaxUnavailable(FillPolicy(policy).GetMaxUnavailable())
-	if err != nil {
+	number, share, ok := parseMaxUnavailable(FillPolicy(policy).GetMaxUnavailable())
+	if !ok {
 		number, share, _ = parseMaxUnavailable(defaultMaxUnavailable)
 	}
 	if share {
@@ -45,20 +44,20 @@ func MaxUnavailable(policy *configpb.Policy, instances int) int {
 	return max(number, 1)
 }
 
-// CheckMaxUnavailable says what is wrong with a policy's max_unavailable.
-func CheckMaxUnavailable(text string) error {
-	_, _, err := parseMaxUnavailable(text)
-	return err
+// ValidMaxUnavailable tells whether a policy's max_unavailable can be read: a
+// number from 1 up, or a share from "1%" to "100%".
+func ValidMaxUnavailable(text string) bool {
+	_, _, ok := parseMaxUnavailable(text)
+	return ok
 }
 
 // parseMaxUnavailable reads a number of instances, or a share of them in
 // percent.
-func parseMaxUnavailable(text string) (number int, share bool, err error) {
+func parseMaxUnavailable(text string) (number int, share, ok bool) {
 	digits, share := strings.CutSuffix(text, "%")
 	n, err := strconv.ParseUint(digits, 10, 31)
 	if err != nil || n == 0 || share && n > 100 {
-		return 0, false, errs.New(errs.Invalid, "max_unavailable %.20q is not allowed: "+
-			"use a number of instances from 1 up, such as \"2\", or a share from \"1%%\" to \"100%%\"", text)
+		return 0, false, false
 	}
-	return int(n), share, nil
+	return int(n), share, true
 }

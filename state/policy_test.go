@@ -28,12 +28,12 @@ func TestMaxUnavailableIsRoundedDownAndAtLeastOne(t *testing.T) {
 
 func TestMaxUnavailableIsChecked(t *testing.T) {
 	for _, text := range []string{"1", "12", "2147483647", "1%", "25%", "100%"} {
-		if err := CheckMaxUnavailable(text); err != nil {
-			t.Errorf("%q: %v", text, err)
+		if !ValidMaxUnavailable(text) {
+			t.Errorf("%q is refused", text)
 		}
 	}
 	for _, text := range []string{"", "0", "-1", "+1", "1.5", "0%", "101%", "%", "1%%", "1 %", " 1", "2147483648", "0x10", "1_0", "half"} {
-		if CheckMaxUnavailable(text) == nil {
+		if ValidMaxUnavailable(text) {
 			t.Errorf("%q is taken", text)
 		}
 	}
