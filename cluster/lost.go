@@ -47,6 +47,9 @@ func (w *watch) attachedBoots(nodeID string) []string {
 			seen[r.GetNodeBoot()] = true
 		}
 	}
+	for _, s := range tx.ExecSessionsOn(nodeID) {
+		seen[s.GetNodeBoot()] = true
+	}
 	out := make([]string, 0, len(seen))
 	for boot := range seen {
 		out = append(out, boot)

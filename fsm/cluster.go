@@ -6,6 +6,7 @@ import (
 	"waypoint/api/clusterpb"
 	"waypoint/api/commandpb"
 	"waypoint/api/deploymentpb"
+	"waypoint/api/execpb"
 	"waypoint/api/runnerpb"
 	"waypoint/errs"
 	"waypoint/state"
@@ -119,7 +120,7 @@ func nodeVersionRaise(o *op, c *commandpb.NodeVersionRaise) (*commandpb.Result, 
 }
 
 // nodeLost marks what was attached to a boot of a node. The result names the
-// instances and runners.
+// instances, runners and exec sessions.
 func nodeLost(o *op, c *commandpb.NodeLost) (*commandpb.Result, error) {
 	if o.caller.nodeID != "" && o.caller.nodeID != c.GetNodeId() && o.command.GetTerm() == 0 {
 		return nil, errs.New(errs.PermissionDenied, "only the leader calls another node lost")
@@ -152,6 +153,12 @@ func lose(o *op, nodeID string, boot func(string) bool) (lost []string) {
 		row.State, row.ChangedAt = runnerpb.State_STATE_LOST, o.now
 		state.Put(o.WriteTx, row)
 		lost = append(lost, row.GetId())
+	}
+	for _, row := range o.ExecSessionsOn(nodeID) {
+		if boot(row.GetNodeBoot()) {
+			endUnknown(o, []*execpb.Session{row}, "the server that it ran through was lost")
+			lost = append(lost, row.GetId())
+		}
 	}
 	return lost
 }

@@ -116,6 +116,9 @@ func instanceUpdate(o *op, c *commandpb.InstanceUpdate) (*commandpb.Result, erro
 		row.ChangedAt = o.now
 	}
 	state.Put(o.WriteTx, row)
+	if row.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_EXITED {
+		endUnknown(o, o.ExecSessionsIn(c.GetId()), "its instance has ended")
+	}
 	return done(c.GetId()), nil
 }
 

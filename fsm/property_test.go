@@ -17,6 +17,7 @@ import (
 	"waypoint/api/configpb"
 	"waypoint/api/deploymentpb"
 	"waypoint/api/errpb"
+	"waypoint/api/execpb"
 	"waypoint/api/jobpb"
 	"waypoint/api/runnerpb"
 	"waypoint/errs"
@@ -175,7 +176,7 @@ func (d drawer) administration() proto.Message {
 	case 7:
 		return &commandpb.ProjectDestroy{Name: d.id("p")}
 	case 8:
-		return &commandpb.Prune{Max: uint32(rapid.IntRange(0, 3).Draw(d.T, "max")), InstanceAge: durationpb.New(time.Minute), JobsKeep: 1}
+		return &commandpb.Prune{Max: uint32(rapid.IntRange(0, 3).Draw(d.T, "max")), InstanceAge: durationpb.New(time.Minute), JobsKeep: 1, ExecSessionsKeep: 2}
 	case 9:
 		return bootstrapCommand()
 	}
@@ -227,7 +228,7 @@ func (d drawer) operation() proto.Message {
 
 func (d drawer) attachment() proto.Message {
 	node, boot, generation := pick(d, "node", "n1", "n1", "n1", "n2"), pick(d, "boot", "boot1", "boot1", "boot1", "boot2"), pick[uint64](d, "generation", 1, 1, 2, 3)
-	switch rapid.IntRange(0, 4).Draw(d.T, "attachment") {
+	switch rapid.IntRange(0, 6).Draw(d.T, "attachment") {
 	case 0:
 		return &commandpb.InstanceAttach{Instance: &deploymentpb.Instance{
 			Id: d.id("i"), DeploymentId: d.id("d"), NodeId: node, NodeBoot: boot, Generation: generation,
@@ -241,6 +242,21 @@ func (d drawer) attachment() proto.Message {
 		}}
 	case 3:
 		return &commandpb.RunnerDetach{Id: d.id("run"), NodeId: node, NodeBoot: boot, Generation: generation, Gone: rapid.Bool().Draw(d.T, "gone")}
+	}
+	return d.lostOrExec(node, boot)
+}
+
+func (d drawer) lostOrExec(node, boot string) proto.Message {
+	at := timestamppb.New(d.m.now.Add(time.Duration(rapid.IntRange(-20, 5).Draw(d.T, "at")) * time.Second))
+	switch rapid.IntRange(0, 3).Draw(d.T, "exec") {
+	case 0, 1:
+		return &commandpb.ExecStart{Session: &execpb.Session{Id: d.id("x"), App: d.ref(), InstanceId: d.id("i"), NodeBoot: boot, TokenId: "user", StartedAt: at}}
+	case 2:
+		end := &commandpb.ExecEnd{Id: d.id("x"), EndedAt: at, Error: "lost"}
+		if rapid.Bool().Draw(d.T, "known") {
+			end.Error, end.Exit = "", &execpb.Exit{Code: 3}
+		}
+		return end
 	}
 	return &commandpb.NodeLost{NodeId: node, BootId: boot, OtherBoots: rapid.Bool().Draw(d.T, "other")}
 }

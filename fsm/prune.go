@@ -32,8 +32,15 @@ func prune(o *op, c *commandpb.Prune) (*commandpb.Result, error) {
 	}
 	if c.GetInstanceAge() != nil {
 		old := o.place.time.Add(-c.GetInstanceAge().AsDuration())
-		removed += drop(o, o.InstancesAwayBefore(old, limit))
+		away := o.InstancesAwayBefore(old, limit)
+		for _, instance := range away {
+			endUnknown(o, o.ExecSessionsIn(instance.GetId()), "its instance has been away for long")
+		}
+		removed += drop(o, away)
 		removed += drop(o, o.RunnersAwayBefore(old, limit))
+	}
+	if c.GetExecSessionsKeep() > 0 {
+		removed += drop(o, o.ExecSessionsBeyond(int(c.GetExecSessionsKeep()), limit))
 	}
 	removed += drop(o, o.TokensEndedBefore(o.place.time.Add(-tokenAge), limit))
 	removed += drop(o, o.RequestsBornBefore(o.place.time.Add(-state.RequestWindow), limit))

@@ -33,11 +33,12 @@ type Config struct {
 	Store  *state.Store
 	Logger hclog.Logger
 
-	Lease       time.Duration // how long a runner may go on without a renewal; 15 s
-	Margin      time.Duration // how much longer the leader waits; 2 s
-	PruneEvery  time.Duration // 1 min
-	JobsKeep    uint32        // ended jobs kept; 1,000
-	InstanceAge time.Duration // rows of ended instances and runners are kept so long; 1 h
+	Lease        time.Duration // how long a runner may go on without a renewal; 15 s
+	Margin       time.Duration // how much longer the leader waits; 2 s
+	PruneEvery   time.Duration // 1 min
+	JobsKeep     uint32        // ended jobs kept; 1,000
+	SessionsKeep uint32        // records of exec sessions kept; 10,000
+	InstanceAge  time.Duration // rows of ended instances and runners are kept so long; 1 h
 }
 
 // DefaultLease is the lease of a job's attempt where nothing else is said.
@@ -63,6 +64,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.JobsKeep == 0 {
 		c.JobsKeep = 1000
+	}
+	if c.SessionsKeep == 0 {
+		c.SessionsKeep = 10_000
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
@@ -189,6 +193,7 @@ func (j *Jobs) prune(ctx context.Context, lead Leader) error {
 		}
 		cmd := &commandpb.Command{Kind: &commandpb.Command_Prune{Prune: &commandpb.Prune{
 			Max: pruneMax, InstanceAge: durationpb.New(j.config.InstanceAge), JobsKeep: j.config.JobsKeep,
+			ExecSessionsKeep: j.config.SessionsKeep,
 		}}}
 		if _, err := lead.Apply(ctx, cmd); err != nil && ctx.Err() == nil {
 			j.config.Logger.Warn("cannot prune", "error", err)

@@ -12,6 +12,7 @@ import (
 	"waypoint/api/commandpb"
 	"waypoint/api/configpb"
 	"waypoint/api/deploymentpb"
+	"waypoint/api/execpb"
 	"waypoint/api/jobpb"
 	"waypoint/api/projectpb"
 	"waypoint/api/runnerpb"
@@ -23,7 +24,7 @@ type Row interface {
 		*clusterpb.Node | *authpb.Token | *projectpb.Project | *configpb.Variable |
 		*deploymentpb.Build | *deploymentpb.Artifact | *deploymentpb.Deployment |
 		*deploymentpb.Release | *deploymentpb.Instance | *runnerpb.Runner |
-		*jobpb.Job | *jobpb.Output
+		*jobpb.Job | *jobpb.Output | *execpb.Session
 	proto.Message
 }
 
@@ -46,6 +47,8 @@ type tables struct {
 	outputs     *table[*jobpb.Output]
 	requests    *table[*commandpb.Request]
 
+	execSessions *table[*execpb.Session]
+
 	byRow map[protoreflect.FullName]rows // name of the row's message
 }
 
@@ -67,6 +70,8 @@ func newTables() *tables {
 		jobs:        jobTable(),
 		outputs:     outputTable(),
 		requests:    requestTable(),
+
+		execSessions: execSessionTable(),
 	}
 	t.byRow = map[protoreflect.FullName]rows{
 		rowName[*commandpb.Meta]():          t.meta,
@@ -85,6 +90,7 @@ func newTables() *tables {
 		rowName[*jobpb.Job]():               t.jobs,
 		rowName[*jobpb.Output]():            t.outputs,
 		rowName[*commandpb.Request]():       t.requests,
+		rowName[*execpb.Session]():          t.execSessions,
 	}
 	return t
 }
@@ -94,7 +100,7 @@ func (t *tables) inOrder() []rows {
 	return []rows{
 		t.meta, t.secrets, t.nodes, t.tokens, t.projects, t.counters, t.config,
 		t.builds, t.artifacts, t.deployments, t.releases, t.instances, t.runners,
-		t.jobs, t.outputs, t.requests,
+		t.jobs, t.outputs, t.requests, t.execSessions,
 	}
 }
 

@@ -24,6 +24,7 @@ type Tx struct {
 	runnerQueries
 	jobQueries
 	requestQueries
+	execQueries
 }
 
 // reader is what queries need: a consistent view and where to note what was
@@ -50,6 +51,7 @@ func newTx(r *reader) *Tx {
 		runnerQueries:     runnerQueries{r},
 		jobQueries:        jobQueries{r},
 		requestQueries:    requestQueries{r},
+		execQueries:       execQueries{r},
 	}
 }
 
