@@ -3,9 +3,13 @@ package fsm
 import (
 	"bytes"
 	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 
 	"waypoint/api/commandpb"
 	"waypoint/api/configpb"
+	"waypoint/api/projectpb"
 	"waypoint/errs"
 	"waypoint/state"
 )
@@ -33,7 +37,28 @@ func configSet(o *op, c *commandpb.ConfigSet) (*commandpb.Result, error) {
 			return nil, err
 		}
 	}
+	for _, change := range c.GetChanges() {
+		if v := variableOf(change); v.GetFile() != nil && !change.GetDelete() {
+			if err := checkFiles(o, v); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return result, nil
+}
+
+// checkFiles refuses a variable whose file collides with another's of the same
+// scope and origin: of those none is narrower. It looks at what all changes of
+// the request together have made.
+func checkFiles(o *op, v *configpb.Variable) error {
+	for _, other := range o.ConfigVariables(v.GetScope(), true) {
+		if other.GetOrigin() != v.GetOrigin() || other.GetName() == v.GetName() || !state.FilesCollide(other.GetFile(), v.GetFile()) {
+			continue
+		}
+		return errs.New(errs.Conflict, "variable %q goes to the file %s, which collides with %s, where variable %q of the same scope goes: "+
+			"choose another path, or delete the other variable", v.GetName(), v.GetFile().GetPath(), other.GetFile().GetPath(), other.GetName())
+	}
+	return nil
 }
 
 // variableOf is the variable that a change wants, without version and time.
@@ -43,6 +68,7 @@ func variableOf(change *configpb.Change) *configpb.Variable {
 		Name:   change.GetName(),
 		Origin: change.GetOrigin(),
 		Sealed: change.GetSealed(),
+		File:   change.GetFile(),
 	}
 	if v.Scope == nil {
 		v.Scope = &configpb.Scope{}
@@ -94,7 +120,7 @@ func changeVariable(o *op, v *configpb.Variable, change *configpb.Change, result
 		return nil
 	case change.GetDelete():
 		state.Delete(o.WriteTx, old)
-	case old != nil && bytes.Equal(old.GetSealed(), v.GetSealed()):
+	case old != nil && bytes.Equal(old.GetSealed(), v.GetSealed()) && proto.Equal(old.GetFile(), v.GetFile()):
 		result.Version = old.GetVersion()
 		return nil
 	default:
@@ -132,4 +158,34 @@ func dropUnnamed(o *op, scope *configpb.Scope, named map[string]bool, result *co
 		result.Ids = append(result.Ids, v.GetName())
 	}
 	return nil
+}
+
+// configPolicySet replaces an app's policy. The result has the project's
+// version.
+func configPolicySet(o *op, c *commandpb.ConfigPolicySet) (*commandpb.Result, error) {
+	if c.GetApp() == "" {
+		return nil, errs.New(errs.Invalid, "a policy is of an app")
+	}
+	if err := o.checkApp(c.GetProject(), c.GetApp()); err != nil {
+		return nil, err
+	}
+	old := o.Project(c.GetProject())
+	policy := c.GetPolicy()
+	if proto.Equal(policy, &configpb.Policy{}) {
+		policy = nil
+	}
+	if proto.Equal(o.ConfigPolicy(c.GetProject(), c.GetApp()), policy) {
+		result := unchanged(c.GetProject())
+		result.Version = old.GetVersion()
+		return result, nil
+	}
+	row := proto.CloneOf(old)
+	at := slices.IndexFunc(row.GetApps(), func(a *projectpb.App) bool { return a.GetName() == c.GetApp() })
+	row.Apps[at].ConfigPolicy = policy
+	row.Version++
+	row.UpdatedAt = o.now
+	state.Put(o.WriteTx, row)
+	result := done(c.GetProject())
+	result.Version = row.GetVersion()
+	return result, nil
 }

@@ -36,6 +36,7 @@ func allKinds() kinds {
 	add(k, 1, projectApply)
 	add(k, 1, projectDestroy)
 	add(k, 1, configSet)
+	add(k, 1, configPolicySet)
 	add(k, 1, buildCreate)
 	add(k, 1, buildFinish)
 	add(k, 1, deploymentCreate)

@@ -154,7 +154,7 @@ func (d drawer) kind() proto.Message {
 }
 
 func (d drawer) administration() proto.Message {
-	switch rapid.IntRange(0, 10).Draw(d.T, "administration") {
+	switch rapid.IntRange(0, 11).Draw(d.T, "administration") {
 	case 0:
 		return &commandpb.NodeUpsert{Node: &clusterpb.Node{Id: "n1", Name: d.id("name"), BootId: d.id("boot")}}
 	case 1:
@@ -179,6 +179,9 @@ func (d drawer) administration() proto.Message {
 		return &commandpb.Prune{Max: uint32(rapid.IntRange(0, 3).Draw(d.T, "max")), InstanceAge: durationpb.New(time.Minute), JobsKeep: 1, ExecSessionsKeep: 2}
 	case 9:
 		return bootstrapCommand()
+	case 10:
+		return &commandpb.ConfigPolicySet{Project: "shop", App: pick(d, "app", "web", "web", "none"),
+			Policy: pick(d, "policy", nil, &configpb.Policy{}, &configpb.Policy{Reload: configpb.Reload_RELOAD_NEXT_START, MaxUnavailable: "2"})}
 	}
 	return d.configSet()
 }
@@ -192,6 +195,9 @@ func (d drawer) configSet() proto.Message {
 			Sealed: []byte(d.id("v")),
 			Delete: rapid.IntRange(0, 4).Draw(d.T, "delete") == 0,
 			Origin: pick(d, "origin", configpb.Origin_ORIGIN_UNSPECIFIED, configpb.Origin_ORIGIN_FILE),
+		}
+		if path := pick(d, "path", "", "", "/x", "/x/y", "/z"); path != "" {
+			change.File = &configpb.File{Path: path, Mode: 0o600}
 		}
 		if rapid.IntRange(0, 4).Draw(d.T, "conditional") == 0 {
 			change.IfVersion = proto.Uint64(uint64(rapid.IntRange(0, 2).Draw(d.T, "version")))
