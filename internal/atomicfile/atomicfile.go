@@ -15,19 +15,26 @@ import (
 // nil, content and name have both reached the disk. When it fails, path is as
 // it was before, and nothing is left beside it.
 func Write(path string, data []byte, mode fs.FileMode) error {
-	if err := write(path, data, mode); err != nil {
+	return WriteOwned(path, data, mode, -1, -1)
+}
+
+// WriteOwned is Write for a file that belongs to another user or group; -1
+// leaves either as it is for a new file of this process. At no time does
+// anybody else see the content.
+func WriteOwned(path string, data []byte, mode fs.FileMode, uid, gid int) error {
+	if err := write(path, data, mode, uid, gid); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-func write(path string, data []byte, mode fs.FileMode) error {
+func write(path string, data []byte, mode fs.FileMode, uid, gid int) error {
 	dir := filepath.Dir(path)
 	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return err
 	}
-	if err := fill(temp, data, mode); err != nil {
+	if err := fill(temp, data, mode, uid, gid); err != nil {
 		_ = os.Remove(temp.Name())
 		return err
 	}
@@ -40,10 +47,16 @@ func write(path string, data []byte, mode fs.FileMode) error {
 
 // fill writes everything that must be on the disk before the rename, and
 // closes the file.
-func fill(f *os.File, data []byte, mode fs.FileMode) error {
+func fill(f *os.File, data []byte, mode fs.FileMode, uid, gid int) error {
 	if _, err := f.Write(data); err != nil {
 		_ = f.Close()
 		return err
+	}
+	if uid != -1 || gid != -1 {
+		if err := f.Chown(uid, gid); err != nil {
+			_ = f.Close()
+			return err
+		}
 	}
 	if err := f.Chmod(mode); err != nil {
 		_ = f.Close()

@@ -1,8 +1,11 @@
 package atomicfile_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"waypoint/internal/atomicfile"
@@ -23,6 +26,29 @@ func TestWriteReplacesContentAndMode(t *testing.T) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode is %v (%v)", info.Mode(), err)
+	}
+	onlyFile(t, path)
+}
+
+func TestFileOfAnotherOwner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config")
+	err := atomicfile.WriteOwned(path, []byte("x"), 0o640, 12345, 54321)
+	if os.Geteuid() != 0 {
+		if !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("error is %v", err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the file is there: %v", err)
+		}
+		return
+	}
+	info, statErr := os.Stat(path)
+	if err != nil || statErr != nil {
+		t.Fatal(err, statErr)
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	if owner.Uid != 12345 || owner.Gid != 54321 || info.Mode() != 0o640 {
+		t.Errorf("it belongs to %d:%d with mode %v", owner.Uid, owner.Gid, info.Mode())
 	}
 	onlyFile(t, path)
 }
