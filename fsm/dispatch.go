@@ -46,6 +46,7 @@ func allKinds() kinds {
 	add(k, 1, releaseFinish)
 	add(k, 1, instanceAttach)
 	add(k, 1, instanceUpdate)
+	add(k, 1, restartGrant)
 	add(k, 1, execStart)
 	add(k, 1, execEnd)
 	add(k, 1, runnerAttach)

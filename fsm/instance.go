@@ -1,7 +1,10 @@
 package fsm
 
 import (
+	"bytes"
+
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"waypoint/api/commandpb"
 	"waypoint/api/deploymentpb"
@@ -57,8 +60,17 @@ func instanceAttach(o *op, c *commandpb.InstanceAttach) (*commandpb.Result, erro
 	if old != nil {
 		row.StartedAt = old.GetStartedAt()
 	}
+	row.Turn, row.ChildSince = old.GetTurn(), childSince(o, row, old)
 	state.Put(o.WriteTx, row)
 	return done(row.GetId()), nil
+}
+
+// childSince is when the child's numbers became what they are in row.
+func childSince(o *op, row, old *deploymentpb.Instance) *timestamppb.Timestamp {
+	if old.GetChildSince() != nil && row.GetChildPid() == old.GetChildPid() && row.GetChildStarts() == old.GetChildStarts() {
+		return old.GetChildSince()
+	}
+	return o.now
 }
 
 func checkInstanceAttach(instance, old *deploymentpb.Instance) error {
@@ -105,10 +117,13 @@ func instanceUpdate(o *op, c *commandpb.InstanceUpdate) (*commandpb.Result, erro
 	switch row.GetState() {
 	case deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED:
 		row.ChildPid, row.ChildStarts = c.GetChildPid(), c.GetChildStarts()
+		row.ChildConfig, row.RestartWanted = c.GetChildConfig(), c.GetRestartWanted()
 	case deploymentpb.InstanceState_INSTANCE_STATE_EXITED:
 		row.ChildPid, row.ChildStarts = 0, max(c.GetChildStarts(), old.GetChildStarts())
+		row.ChildConfig, row.RestartWanted = c.GetChildConfig(), nil
 		row.ExitCode = c.GetExitCode()
 	}
+	row.ChildSince = childSince(o, row, old)
 	if proto.Equal(row, old) {
 		return unchanged(c.GetId()), nil
 	}
@@ -132,4 +147,46 @@ func follows(old, next deploymentpb.InstanceState) bool {
 		return next != deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED
 	}
 	return true
+}
+
+// restartGrantMax bounds the turns of one command, so that an entry never takes
+// long.
+const restartGrantMax = 1000
+
+// restartGrant gives instances their turn to restart. The result names those
+// that got it; the others are passed over: they are not attached, want
+// something else by now, have restarted since or have the turn already.
+func restartGrant(o *op, c *commandpb.RestartGrant) (*commandpb.Result, error) {
+	if err := o.leaderOnly(); err != nil {
+		return nil, err
+	}
+	if n := len(c.GetTurns()); n > restartGrantMax {
+		return nil, errs.New(errs.Invalid, "%d turns to restart are too many for one command: give at most %d", n, restartGrantMax)
+	}
+	deployment := o.Deployment(c.GetDeploymentId())
+	if deployment == nil || deployment.GetStatus() == deploymentpb.Status_STATUS_DESTROYED {
+		return nil, errs.New(errs.NotFound, "there is no deployment %s", c.GetDeploymentId())
+	}
+	var granted []string
+	for _, turn := range c.GetTurns() {
+		row := o.Instance(turn.GetInstanceId())
+		if row.GetDeploymentId() != deployment.GetId() || !mayRestart(row, turn) {
+			continue
+		}
+		row = proto.CloneOf(row)
+		row.Turn = &deploymentpb.RestartTurn{Starts: turn.GetStarts(), Config: turn.GetConfig(), At: o.now}
+		state.Put(o.WriteTx, row)
+		granted = append(granted, row.GetId())
+	}
+	if len(granted) == 0 {
+		return unchanged(), nil
+	}
+	return done(granted...), nil
+}
+
+func mayRestart(row *deploymentpb.Instance, turn *commandpb.RestartGrant_Turn) bool {
+	return row.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED &&
+		len(row.GetRestartWanted()) > 0 && bytes.Equal(row.GetRestartWanted(), turn.GetConfig()) &&
+		row.GetChildStarts() == turn.GetStarts() &&
+		!(state.RestartDue(row) && bytes.Equal(row.GetTurn().GetConfig(), turn.GetConfig()))
 }

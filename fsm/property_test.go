@@ -111,7 +111,8 @@ func (d drawer) command(earlier []*commandpb.Command) *commandpb.Command {
 	command.RequestId = ids.Derive(ids.Derive(fixedID, int(born.Unix())), rapid.IntRange(0, 1<<20).Draw(d.T, "request"))
 	command.RequestId = atTime(born, command.RequestId)
 	switch command.GetKind().(type) {
-	case *commandpb.Command_JobAssign, *commandpb.Command_JobExpire, *commandpb.Command_Prune, *commandpb.Command_NodeVersionRaise:
+	case *commandpb.Command_JobAssign, *commandpb.Command_JobExpire, *commandpb.Command_Prune, *commandpb.Command_NodeVersionRaise,
+		*commandpb.Command_RestartGrant:
 		command.Term = pick[uint64](d, "term", term, term, term, term, term-1, 0)
 	}
 	return command
@@ -234,20 +235,28 @@ func (d drawer) operation() proto.Message {
 
 func (d drawer) attachment() proto.Message {
 	node, boot, generation := pick(d, "node", "n1", "n1", "n1", "n2"), pick(d, "boot", "boot1", "boot1", "boot1", "boot2"), pick[uint64](d, "generation", 1, 1, 2, 3)
-	switch rapid.IntRange(0, 6).Draw(d.T, "attachment") {
+	starts, config := pick[uint32](d, "starts", 1, 1, 1, 2), []byte(pick(d, "config", "new", "new", "newer", ""))
+	switch rapid.IntRange(0, 7).Draw(d.T, "attachment") {
 	case 0:
 		return &commandpb.InstanceAttach{Instance: &deploymentpb.Instance{
-			Id: d.id("i"), DeploymentId: d.id("d"), NodeId: node, NodeBoot: boot, Generation: generation,
+			Id: d.id("i"), DeploymentId: d.id("d"), NodeId: node, NodeBoot: boot, Generation: generation, ChildStarts: starts, RestartWanted: config,
 		}}
 	case 1:
 		return &commandpb.InstanceUpdate{Id: d.id("i"), NodeId: node, NodeBoot: boot, Generation: generation,
-			State: deploymentpb.InstanceState(rapid.IntRange(0, 4).Draw(d.T, "state")), ChildPid: 7, ExitCode: 1}
+			State:    deploymentpb.InstanceState(rapid.IntRange(0, 4).Draw(d.T, "state")),
+			ChildPid: 7, ChildStarts: starts, ChildConfig: []byte("old"), RestartWanted: config, ExitCode: 1}
 	case 2:
 		return &commandpb.RunnerAttach{Runner: &runnerpb.Runner{
 			Id: d.id("run"), NodeId: node, NodeBoot: boot, Generation: generation, Labels: map[string]string{"a": "1", "b": "2", "c": "3"},
 		}}
 	case 3:
 		return &commandpb.RunnerDetach{Id: d.id("run"), NodeId: node, NodeBoot: boot, Generation: generation, Gone: rapid.Bool().Draw(d.T, "gone")}
+	case 4:
+		grant := &commandpb.RestartGrant{DeploymentId: d.id("d")}
+		for i := range 3 {
+			grant.Turns = append(grant.Turns, &commandpb.RestartGrant_Turn{InstanceId: fmt.Sprint("i", i), Starts: starts, Config: config})
+		}
+		return grant
 	}
 	return d.lostOrExec(node, boot)
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"iter"
 	"slices"
@@ -19,6 +20,8 @@ func instanceTable() *table[*deploymentpb.Instance] {
 			{name: "deployment", key: func(i *deploymentpb.Instance) []byte { return key{}.str(i.GetDeploymentId()) }},
 			{name: "node", key: func(i *deploymentpb.Instance) []byte { return key{}.str(i.GetNodeId()) }},
 			{name: "away", key: instanceAway},
+			{name: "wanted", key: restartWanted},
+			{name: "turn", key: restartTurn},
 		},
 	}
 }
@@ -29,6 +32,38 @@ func instanceAway(i *deploymentpb.Instance) []byte {
 		return nil
 	}
 	return key{}.time(i.GetChangedAt())
+}
+
+// restartWanted is the configuration that an attached instance wants to restart
+// for.
+func restartWanted(i *deploymentpb.Instance) []byte {
+	if i.GetState() != deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED || len(i.GetRestartWanted()) == 0 {
+		return nil
+	}
+	return key{}.str(i.GetDeploymentId()).str(string(i.GetRestartWanted()))
+}
+
+// restartTurn is the home node of an instance whose turn to restart has come.
+func restartTurn(i *deploymentpb.Instance) []byte {
+	if restartWanted(i) == nil || !RestartDue(i) || !bytes.Equal(i.GetTurn().GetConfig(), i.GetRestartWanted()) {
+		return nil
+	}
+	return key{}.str(i.GetNodeId())
+}
+
+// RestartDue tells whether an instance has not used the newest turn to restart
+// that it was given.
+func RestartDue(i *deploymentpb.Instance) bool {
+	return i.GetTurn() != nil && i.GetTurn().GetStarts() == i.GetChildStarts()
+}
+
+// RestartTried returns the configuration that an instance's newest turn to
+// restart was for, or if it has restarted, the one that it restarted with.
+func RestartTried(i *deploymentpb.Instance) []byte {
+	if i.GetTurn() != nil && !RestartDue(i) && len(i.GetChildConfig()) > 0 {
+		return i.GetChildConfig()
+	}
+	return i.GetTurn().GetConfig()
 }
 
 type instanceQueries struct{ *reader }
@@ -68,8 +103,53 @@ func (q instanceQueries) InstancesOfNode(nodeID string) []*deploymentpb.Instance
 	return slices.Collect(q.tables.instances.ascend(q.reader, "node", key{}.str(nodeID)))
 }
 
+// InstancesOfDeployment lists all instances of a deployment, by id.
+func (q instanceQueries) InstancesOfDeployment(id string) []*deploymentpb.Instance {
+	return slices.Collect(q.tables.instances.ascend(q.reader, "deployment", key{}.str(id)))
+}
+
+// DeploymentsWantingRestarts lists the ids of the deployments that have attached
+// instances which want to restart for a newer configuration. While there are
+// none, nothing that instances do changes the answer.
+func (q instanceQueries) DeploymentsWantingRestarts() []string {
+	var ids []string
+	for i := range q.tables.instances.ascend(q.reader, "wanted", nil) {
+		if len(ids) == 0 || ids[len(ids)-1] != i.GetDeploymentId() {
+			ids = append(ids, i.GetDeploymentId())
+		}
+	}
+	return ids
+}
+
+// InstancesToRestart lists the instances attached to the node whose turn to
+// restart has come and which have not used it yet.
+func (q instanceQueries) InstancesToRestart(nodeID string) []*deploymentpb.Instance {
+	return slices.Collect(q.tables.instances.ascend(q.reader, "turn", key{}.str(nodeID)))
+}
+
 // InstancesAwayBefore lists at most limit instances that have not been
-// attached since before the time.
+// attached since before the time, oldest first. It leaves out those whose turn
+// to restart was for a configuration that others of their deployment still
+// wait for: what became of them tells whether those may follow.
 func (q instanceQueries) InstancesAwayBefore(t time.Time, limit int) []*deploymentpb.Instance {
-	return before(q.tables.instances, q.reader, "away", t, instanceAway, limit)
+	end := string(key{}.instant(t))
+	var list []*deploymentpb.Instance
+	for i := range q.tables.instances.ascend(q.reader, "away", nil) {
+		if len(list) >= limit || string(instanceAway(i)) >= end {
+			break
+		}
+		if i.GetTurn() == nil || !q.wanted(i.GetDeploymentId(), RestartTried(i)) {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// wanted tells whether attached instances of the deployment want to restart for
+// the configuration.
+func (q instanceQueries) wanted(deploymentID string, config []byte) bool {
+	for range q.tables.instances.ascend(q.reader, "wanted", key{}.str(deploymentID).str(string(config))) {
+		return true
+	}
+	return false
 }
