@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -32,9 +33,10 @@ type attach struct {
 
 	// Set when it is admitted.
 	inst *instance
-	row  *deploymentpb.Instance // what the replicated row should say; guarded by Instances.mu
-	left bool                   // guarded by Instances.mu
-	have held                   // guarded by the group's mutex
+	row  *deploymentpb.Instance    // what the replicated row should say; guarded by Instances.mu
+	turn *deploymentpb.RestartTurn // the newest turn that it has been told of; guarded by Instances.mu
+	left bool                      // guarded by Instances.mu
+	have held                      // guarded by the group's mutex
 }
 
 // errGoodbye is the cause of a stream's end when the process said that it ends.
@@ -238,7 +240,11 @@ func (in *Instances) leave(a *attach, cause error) {
 func (in *Instances) childChanged(a *attach, child *entrypointpb.ChildState) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	before := a.row.GetRestartWanted()
 	in.changeRow(a, func(row *deploymentpb.Instance) { setChild(row, child) })
+	if !bytes.Equal(before, a.row.GetRestartWanted()) {
+		in.wantsRestart(a)
+	}
 }
 
 func (in *Instances) goodbye(a *attach, bye *entrypointpb.Goodbye) {
@@ -247,7 +253,7 @@ func (in *Instances) goodbye(a *attach, bye *entrypointpb.Goodbye) {
 	a.inst.exited = true
 	in.changeRow(a, func(row *deploymentpb.Instance) {
 		row.State = deploymentpb.InstanceState_INSTANCE_STATE_EXITED
-		row.ChildPid, row.ExitCode = 0, bye.GetExitCode()
+		row.ChildPid, row.RestartWanted, row.ExitCode = 0, nil, bye.GetExitCode()
 	})
 	a.end(errGoodbye)
 }

@@ -9,10 +9,11 @@ const maxOrders = 64
 // newest waits, and there is never more than one pong to send.
 type outbox struct {
 	sender[entrypointpb.Down]
-	orders []*entrypointpb.Down // welcome, exec, move: in order
-	config *entrypointpb.Down
-	pong   bool
-	ready  bool // it has been offered its configuration: commands may run in it
+	orders  []*entrypointpb.Down // welcome, exec, move: in order
+	config  *entrypointpb.Down
+	restart *entrypointpb.Down
+	pong    bool
+	ready   bool // it has been offered its configuration: commands may run in it
 }
 
 // order queues a message and returns false if too many wait already.
@@ -43,6 +44,14 @@ func (o *outbox) setReady() {
 	o.wake(o.next)
 }
 
+// setRestart tells the instance that its turn to restart has come.
+func (o *outbox) setRestart(d *entrypointpb.Down) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.restart = d
+	o.wake(o.next)
+}
+
 func (o *outbox) answerPing() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -59,6 +68,10 @@ func (o *outbox) next() *entrypointpb.Down {
 		return d
 	case len(o.orders) > 0 && (!command || o.ready):
 		return popFirst(&o.orders)
+	case o.restart != nil:
+		d := o.restart // after the configuration that it is for
+		o.restart = nil
+		return d
 	case o.pong:
 		o.pong = false
 		return &entrypointpb.Down{Kind: &entrypointpb.Down_Pong{Pong: true}}

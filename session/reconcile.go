@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -40,6 +41,9 @@ func (in *Instances) compareRows() {
 			continue
 		}
 		row := tx.Instance(want.GetId())
+		if !sameRow(row, want) { // want may be newer than tx
+			row = in.cfg.Store.Read().Instance(want.GetId())
+		}
 		switch {
 		case row.GetGeneration() > want.GetGeneration():
 			a.end(errs.New(errs.StaleAttempt, "attach: instance is attached elsewhere by generation %d", row.GetGeneration()))
@@ -51,7 +55,9 @@ func (in *Instances) compareRows() {
 
 func sameRow(row, want *deploymentpb.Instance) bool {
 	return row.GetNodeId() == want.GetNodeId() && row.GetNodeBoot() == want.GetNodeBoot() &&
-		row.GetGeneration() == want.GetGeneration() && row.GetState() == want.GetState()
+		row.GetGeneration() == want.GetGeneration() && row.GetState() == want.GetState() &&
+		row.GetChildPid() == want.GetChildPid() && row.GetChildStarts() == want.GetChildStarts() &&
+		bytes.Equal(row.GetChildConfig(), want.GetChildConfig()) && bytes.Equal(row.GetRestartWanted(), want.GetRestartWanted())
 }
 
 // attached returns the streams of this moment.

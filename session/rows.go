@@ -24,6 +24,7 @@ const (
 	rowRetryMax  = 5 * time.Second
 	nodePrefix   = "node:"
 	ulidLen      = 26
+	maxHash      = 64 // bytes
 	rowsSlowWarn = 10 // failures in a row of one writer between warnings
 )
 
@@ -216,6 +217,7 @@ func (r *rows) say(ctx context.Context, e *rowEntry, want *deploymentpb.Instance
 		InstanceUpdate: &commandpb.InstanceUpdate{
 			Id: want.GetId(), NodeId: r.nodeID, NodeBoot: r.bootID, Generation: want.GetGeneration(),
 			State: want.GetState(), ChildPid: want.GetChildPid(), ChildStarts: want.GetChildStarts(), ExitCode: want.GetExitCode(),
+			ChildConfig: want.GetChildConfig(), RestartWanted: want.GetRestartWanted(),
 		},
 	}})
 }
@@ -261,7 +263,11 @@ func (in *Instances) newRow(hello *entrypointpb.Hello, d *deploymentpb.Deploymen
 func setChild(row *deploymentpb.Instance, child *entrypointpb.ChildState) {
 	row.State = deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED
 	row.ChildPid, row.ChildStarts, row.ExitCode = child.GetPid(), child.GetStarts(), child.GetExitCode()
+	row.ChildConfig, row.RestartWanted = shortHash(child.GetConfigHash()), shortHash(child.GetRestartWanted())
 }
+
+// shortHash keeps what an instance calls a hash from filling the state.
+func shortHash(hash []byte) []byte { return hash[:min(len(hash), maxHash)] }
 
 // changeRow says something new about a, if it still is its instance's stream.
 // The caller holds mu.
