@@ -12,7 +12,7 @@ import (
 const (
 	// MaxValue is the largest value of a variable, in bytes.
 	MaxValue = 64 << 10
-	// maxTotal bounds the values of one request, in bytes: a request is one
+	// maxTotal bounds the values and paths of one request, in bytes: a request is one
 	// command, and large log entries hold up everybody.
 	maxTotal = 256 << 10
 	// maxChanges bounds the changes of one request.
@@ -40,10 +40,10 @@ func checkSet(req *configpb.SetRequest) error {
 			return errs.New(errs.Invalid, "variable %s is changed twice in one request: name each one once", change.GetName())
 		}
 		seen[id] = true
-		total += len(change.GetValue())
+		total += len(change.GetValue()) + len(change.GetFile().GetPath())
 	}
 	if total > maxTotal {
-		return errs.New(errs.Exhausted, "the values of one call have %d bytes and may have at most %d together: set fewer variables at a time", total, maxTotal)
+		return errs.New(errs.Exhausted, "the values and paths of one call have %d bytes and may have at most %d together: set fewer variables at a time", total, maxTotal)
 	}
 	return checkReplace(req)
 }
@@ -92,8 +92,13 @@ func checkValue(change *configpb.Change) error {
 	case len(value) > MaxValue:
 		return errs.New(errs.Exhausted, "the value of variable %s has %d bytes and may have at most %d: keep large data in a file or store and set its name",
 			change.GetName(), len(value), MaxValue)
-	case strings.ContainsRune(value, 0):
-		return errs.New(errs.Invalid, "the value of variable %s holds a NUL byte, which no environment variable can: encode it, for example with base64", change.GetName())
+	case change.GetFile() == nil && strings.ContainsRune(value, 0):
+		return errs.New(errs.Invalid, "the value of variable %s holds a NUL byte, which no environment variable can: "+
+			"encode it, for example with base64, or let it go to a file", change.GetName())
+	case change.GetDelete() && change.GetFile() != nil:
+		return errs.New(errs.Invalid, "variable %s is deleted and sent to a file at once: do one of them", change.GetName())
+	case change.GetFile() != nil:
+		return checkFile(change.GetName(), change.GetFile())
 	}
 	return nil
 }

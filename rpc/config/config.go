@@ -1,4 +1,5 @@
-// Package config serves the configuration variables of applications. It seals
+// Package config serves the configuration variables of applications and the
+// policies by which applications take them up. It seals
 // values before they go into a command and opens them for users; the state never
 // sees one in the clear. Conditions on versions are decided by the state machine.
 package config
@@ -88,7 +89,7 @@ func (s *Service) seal(ctx context.Context, changes []*configpb.Change) ([]*conf
 			if err != nil {
 				return nil, err
 			}
-			out.Sealed = envelope
+			out.Sealed, out.File = envelope, fileOf(change)
 		}
 		sealed[i] = out
 	}
@@ -107,6 +108,19 @@ func originOf(change *configpb.Change) configpb.Origin {
 		return configpb.Origin_ORIGIN_SET
 	}
 	return change.GetOrigin()
+}
+
+// fileOf is where a variable goes, with the default mode filled in.
+func fileOf(change *configpb.Change) *configpb.File {
+	file := change.GetFile()
+	if file == nil {
+		return nil
+	}
+	mode := file.GetMode()
+	if mode == 0 {
+		mode = defaultMode
+	}
+	return &configpb.File{Path: file.GetPath(), Mode: mode, Owner: file.GetOwner()}
 }
 
 // written returns the variables that changes named, as they are now.
@@ -128,5 +142,6 @@ func bare(v *configpb.Variable) *configpb.Variable {
 		Origin:    v.GetOrigin(),
 		Version:   v.GetVersion(),
 		UpdatedAt: v.GetUpdatedAt(),
+		File:      v.GetFile(),
 	}
 }

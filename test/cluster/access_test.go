@@ -41,8 +41,10 @@ var admitted = map[string]string{
 	"waypoint.project.ProjectService/DestroyProject": "user",
 	"waypoint.project.ProjectService/ListWorkspaces": "user runner",
 
-	"waypoint.config.Config/Set": "user runner",
-	"waypoint.config.Config/Get": "user runner",
+	"waypoint.config.Config/Set":       "user runner",
+	"waypoint.config.Config/Get":       "user runner",
+	"waypoint.config.Config/SetPolicy": "user runner",
+	"waypoint.config.Config/GetPolicy": "user runner",
 
 	"waypoint.deployment.DeploymentService/CreateBuild":       "user runner",
 	"waypoint.deployment.DeploymentService/FinishBuild":       "user runner",
