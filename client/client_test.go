@@ -192,10 +192,36 @@ func TestErrorNamesEveryAddressAndItsAnswer(t *testing.T) {
 	for _, want := range []string{
 		refused + ": connect: connection refused",
 		foreign.addr + ": the server's chain has no authority",
-		silent.Addr().String() + ": no connection in time",
+		silent.Addr().String() + ": connected, but no TLS handshake in time",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %q", want, err)
+		}
+	}
+}
+
+// Whoever tells a cause once must know it again: however a server cuts a
+// connection, and whatever port ours came from, the words are the same.
+func TestTheSameCauseIsToldInTheSameWords(t *testing.T) {
+	ca := newAuthority(t)
+	lis := listen(t)
+	go func() {
+		for reset := false; ; reset = !reset {
+			conn, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			if !reset {
+				_, _ = conn.Read(make([]byte, 1<<10)) // what is not read makes it a reset
+			}
+			conn.Close()
+		}
+	}()
+	c := newClient(t, Config{Addrs: []string{lis.Addr().String()}, CA: ca.pin()})
+	for range 6 {
+		_, err := c.connect(t.Context(), lis.Addr().String())
+		if err == nil || err.Error() != "it closed the connection" {
+			t.Errorf("error is %v", err)
 		}
 	}
 }

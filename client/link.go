@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -114,9 +116,11 @@ func (c *Client) dialOptions(heard *hearing) []grpc.DialOption {
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithIdleTimeout(0),
+		// Our own limit comes first, so that a slow server is always told of
+		// in the same words.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.DefaultConfig,
-			MinConnectTimeout: c.tuning.connect,
+			MinConnectTimeout: 2 * c.tuning.connect,
 		}),
 		// A node that is gone without a word is noticed after Time plus
 		// Timeout; 10 s is the library's minimum.
@@ -134,7 +138,7 @@ func (c *Client) establish(ctx context.Context, cc *grpc.ClientConn, heard *hear
 			return heard.reason(errors.New("the connection ended before HTTP/2 began"))
 		}
 		if !cc.WaitForStateChange(ctx, s) {
-			return heard.reason(unanswered(ctx, "no connection"))
+			return heard.reason(unanswered(ctx, heard.missing()))
 		}
 	}
 	var header, trailer metadata.MD
@@ -165,9 +169,10 @@ func unanswered(ctx context.Context, what string) error {
 type hearing struct {
 	credentials.TransportCredentials
 
-	mu     sync.Mutex
-	dialed bool
-	err    error
+	mu      sync.Mutex
+	dialed  bool
+	waiting string // for what, since the last step
+	err     error
 }
 
 func (h *hearing) dial(ctx context.Context, addr string) (net.Conn, error) {
@@ -179,31 +184,55 @@ func (h *hearing) dial(ctx context.Context, addr string) (net.Conn, error) {
 		return nil, errUsedUp
 	}
 	raw, err := (&net.Dialer{Control: control}).DialContext(ctx, "tcp", addr)
-	h.note(err)
+	h.note(err, "connected, but no TLS handshake")
 	return raw, err
 }
 
 // ClientHandshake keeps the error of the TLS handshake.
 func (h *hearing) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	secure, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, raw)
-	h.note(err)
+	h.note(err, "connected, but no HTTP/2")
 	return secure, info, err
 }
 
 // Clone keeps what was heard: one link has one of these.
 func (h *hearing) Clone() credentials.TransportCredentials { return h }
 
-func (h *hearing) note(err error) {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return
-	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		err = op.Err
-	}
+// note keeps a step's error, or for what the next step waits.
+func (h *hearing) note(err error, next string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.err = err
+	switch {
+	case err == nil:
+		h.waiting = next
+	case !errors.Is(err, context.Canceled):
+		h.err = plainly(err)
+	}
+}
+
+// plainly says an error of a connection in the same words each time: without
+// the port that the system gave us, and without how exactly it was cut.
+func plainly(err error) error {
+	for _, cut := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, cut) {
+			return errors.New("it closed the connection")
+		}
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && (op.Op == "dial" || op.Op == "read" || op.Op == "write") {
+		return op.Err
+	}
+	return err
+}
+
+// missing is what there is not yet.
+func (h *hearing) missing() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting == "" {
+		return "no connection"
+	}
+	return h.waiting
 }
 
 // reason is what was heard, or the other error if nothing was.
