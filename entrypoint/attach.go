@@ -165,6 +165,8 @@ func (a *attach) receive(ctx context.Context) error {
 		switch kind := down.GetKind().(type) {
 		case *entrypointpb.Down_Config:
 			a.u.offer(kind.Config, a.generation)
+		case *entrypointpb.Down_Restart:
+			a.u.turn(kind.Restart.GetStarts())
 		case *entrypointpb.Down_Exec:
 			a.u.execs.open(a.seat, kind.Exec.GetSessionId())
 		case *entrypointpb.Down_Move:

@@ -41,13 +41,17 @@ type home struct {
 	server *grpc.Server
 
 	mu       sync.Mutex
-	refuse   error // of each attach
+	refuse   error         // of each attach
+	tries    int           // attaches, also refused ones
+	end      chan struct{} // closed to end all attaches
+	withhold bool          // no turns: a test grants them
 	config   *entrypointpb.Config
 	after    uint64 // sent with the welcome
 	hellos   []*entrypointpb.Hello
 	lines    []*logspb.Line
 	dropped  uint64
 	child    *entrypointpb.ChildState
+	states   []*entrypointpb.ChildState // as they came
 	goodbye  *entrypointpb.Goodbye
 	attached []chan *entrypointpb.Down // of the live streams
 	execs    map[string]chan entrypointpb.Entrypoint_ExecServer
@@ -64,7 +68,7 @@ func homes(t *testing.T, n int) []*home {
 		check(t, err)
 		h := &home{
 			t: t, addr: lis.Addr().String(), pin: pin,
-			execs: make(map[string]chan entrypointpb.Entrypoint_ExecServer), cut: make(chan struct{}),
+			execs: make(map[string]chan entrypointpb.Entrypoint_ExecServer), cut: make(chan struct{}), end: make(chan struct{}),
 		}
 		h.server = grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{
 			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13,
@@ -118,6 +122,8 @@ func (h *home) Attach(s entrypointpb.Entrypoint_AttachServer) error {
 		return err
 	}
 	h.mu.Lock()
+	h.tries++
+	end := h.end
 	if h.refuse != nil {
 		defer h.mu.Unlock()
 		return errs.ToStatus(h.refuse)
@@ -131,10 +137,11 @@ func (h *home) Attach(s entrypointpb.Entrypoint_AttachServer) error {
 		out <- &entrypointpb.Down{Kind: &entrypointpb.Down_Config{Config: h.config}}
 	}
 	h.attached = append(h.attached, out)
+	h.grant(out)
 	h.mu.Unlock()
 	defer h.leave(out)
 	ended := make(chan error, 1)
-	go func() { ended <- h.receive(s) }()
+	go func() { ended <- h.receive(s, out) }()
 	for {
 		select {
 		case down := <-out:
@@ -143,6 +150,8 @@ func (h *home) Attach(s entrypointpb.Entrypoint_AttachServer) error {
 			}
 		case err := <-ended:
 			return err
+		case <-end:
+			return errs.ToStatus(errs.New(errs.Unavailable, "this node is leaving"))
 		}
 	}
 }
@@ -153,7 +162,18 @@ func (h *home) leave(out chan *entrypointpb.Down) {
 	h.attached = slices.DeleteFunc(h.attached, func(c chan *entrypointpb.Down) bool { return c == out })
 }
 
-func (h *home) receive(s entrypointpb.Entrypoint_AttachServer) error {
+// grant gives a child that waits for a restart its turn at once.
+func (h *home) grant(out chan<- *entrypointpb.Down) {
+	if h.child.GetRestartWanted() != nil && !h.withhold {
+		out <- turn(h.child.GetStarts())
+	}
+}
+
+func turn(starts uint32) *entrypointpb.Down {
+	return &entrypointpb.Down{Kind: &entrypointpb.Down_Restart{Restart: &entrypointpb.Restart{Starts: starts}}}
+}
+
+func (h *home) receive(s entrypointpb.Entrypoint_AttachServer, out chan<- *entrypointpb.Down) error {
 	for {
 		up, err := s.Recv()
 		if err != nil {
@@ -166,6 +186,8 @@ func (h *home) receive(s entrypointpb.Entrypoint_AttachServer) error {
 			h.dropped += kind.Logs.GetDroppedLines()
 		case *entrypointpb.Up_Child:
 			h.child = kind.Child
+			h.states = append(h.states, kind.Child)
+			h.grant(out)
 		case *entrypointpb.Up_Goodbye:
 			h.goodbye = kind.Goodbye
 			h.mu.Unlock()
@@ -182,7 +204,7 @@ func (h *home) Exec(s entrypointpb.Entrypoint_ExecServer) error {
 		return err
 	}
 	h.mu.Lock()
-	taken := h.execs[first.GetSessionId()]
+	taken, cut := h.execs[first.GetSessionId()], h.cut
 	h.mu.Unlock()
 	if taken == nil {
 		return errs.ToStatus(errs.New(errs.NotFound, "no session %s", first.GetSessionId()))
@@ -190,7 +212,7 @@ func (h *home) Exec(s entrypointpb.Entrypoint_ExecServer) error {
 	taken <- s
 	select {
 	case <-s.Context().Done():
-	case <-h.cut:
+	case <-cut:
 	}
 	return nil
 }

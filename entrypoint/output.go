@@ -159,6 +159,9 @@ func newQuietly(to io.Writer) *quietly {
 	q := &quietly{queue: make(chan []byte, 64), over: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(q.done)
+		if f, ok := to.(*os.File); ok && isTerminal(f) {
+			quietThread()
+		}
 		for {
 			select {
 			case line := <-q.queue:

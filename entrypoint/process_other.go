@@ -26,6 +26,14 @@ func isTerminal(f *os.File) bool {
 
 func ownsTerminal(*os.File) bool { return false }
 
+func setForeground(*os.File, int) error { return errNotHere }
+
+func shellWaits() bool { return false }
+
+func stopOurselves() {}
+
+func quietThread() {}
+
 func foreground(*os.File) (int, error) { return 0, errNotHere }
 
 func readNow(*os.File, []byte) (int, error) { return 0, errNotHere }

@@ -24,9 +24,10 @@ type reaper struct {
 
 // process is one that the reaper has started.
 type process struct {
-	pid   int
-	ended chan struct{} // closed after code is set
-	code  int           // exit status, 128+n for a signal
+	pid     int
+	ended   chan struct{} // closed after code is set
+	code    int           // exit status, 128+n for a signal
+	stopped chan struct{} // one slot: it has been stopped, as by Ctrl-Z
 }
 
 func newReaper() *reaper {
@@ -48,7 +49,7 @@ func (r *reaper) start(path string, argv []string, attr *os.ProcAttr) (*process,
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
-	p := &process{pid: started.Pid, ended: make(chan struct{})}
+	p := &process{pid: started.Pid, ended: make(chan struct{}), stopped: make(chan struct{}, 1)}
 	_ = started.Release()
 	r.started[p.pid] = p
 	return p, nil
@@ -74,14 +75,22 @@ func (r *reaper) reap() {
 	defer r.mu.Unlock()
 	for {
 		var status syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG|syscall.WUNTRACED, nil)
 		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil || pid <= 0 {
 			break
 		}
-		if p := r.started[pid]; p != nil {
+		p := r.started[pid]
+		switch {
+		case p == nil:
+		case status.Stopped():
+			select {
+			case p.stopped <- struct{}{}:
+			default:
+			}
+		default:
 			delete(r.started, pid)
 			p.code = exitCode(status)
 			close(p.ended)
@@ -95,11 +104,16 @@ func (r *reaper) reap() {
 
 // signal sends a signal to a process's group if the process has not ended. The
 // lock keeps its number from becoming somebody else's meanwhile.
-func (r *reaper) signal(p *process, sig syscall.Signal) {
+func (r *reaper) signal(p *process, sig syscall.Signal) { r.send(p, -p.pid, sig) }
+
+// signalOne sends a signal to a process alone, by the same rule.
+func (r *reaper) signalOne(p *process, sig syscall.Signal) { r.send(p, p.pid, sig) }
+
+func (r *reaper) send(p *process, to int, sig syscall.Signal) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.started[p.pid] == p {
-		_ = syscall.Kill(-p.pid, sig)
+		_ = syscall.Kill(to, sig)
 	}
 }
 

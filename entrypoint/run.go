@@ -70,7 +70,11 @@ func connect(cfg Config, log hclog.Logger) *uplink {
 			return up
 		}
 	}
-	log.Error("running the command without the cluster", "cause", err)
+	if cfg.RequireConfig {
+		log.Error("there is no connection to the cluster", "cause", err)
+	} else {
+		log.Error("running the command without the cluster", "cause", err)
+	}
 	return nil
 }
 
@@ -82,7 +86,7 @@ func runAttached(ctx context.Context, s *supervisor, up *uplink, tasks *sync.Wai
 		s.log.Error("logs go to the container only", "cause", err)
 		outputs, _ = openOutputs(nil, s.cfg.Stdout, s.cfg.Stderr)
 	}
-	s.book, s.outputs, s.configs, s.report = up.book, outputs, up.configs, up.report
+	s.book, s.outputs, s.configs, s.turns, s.report = up.book, outputs, up.configs, up.turns, up.report
 	up.execs = newExecs(up, s.reaper, s.cfg.Env)
 
 	ctx, cancel := context.WithCancel(ctx)

@@ -25,7 +25,6 @@ const (
 	welcomeIn = 5 * time.Second // for a home node's first answer
 	pingEvery = 15 * time.Second
 	silence   = 40 * time.Second // without a word, after which a home node is given up
-	maxCauses = 32               // different complaints remembered
 )
 
 // uplink keeps this instance attached to a home node, whatever happens. It
@@ -40,6 +39,7 @@ type uplink struct {
 	instance string
 	host     string
 	configs  chan *entrypointpb.Config // one slot, the newest wins
+	turns    chan uint32               // one slot, the newest wins
 
 	mu         sync.Mutex
 	generation uint64
@@ -47,7 +47,7 @@ type uplink struct {
 	haveBy     uint64 // generation of the attach that it came by
 	child      *entrypointpb.ChildState
 	childNews  chan struct{} // closed at the next report
-	said       map[string]bool
+	said       causes
 	attached   atomic.Bool // at least once
 
 	goodbye chan int // one slot: the exit code
@@ -72,9 +72,10 @@ func newUplink(cfg Config, log hclog.Logger, book *logbook) (*uplink, error) {
 		instance:  ids.New(),
 		host:      host,
 		configs:   make(chan *entrypointpb.Config, 1),
+		turns:     make(chan uint32, 1),
 		child:     &entrypointpb.ChildState{},
 		childNews: make(chan struct{}),
-		said:      make(map[string]bool),
+		said:      make(causes),
 		goodbye:   make(chan int, 1),
 		gone:      make(chan struct{}),
 	}, nil
@@ -139,13 +140,9 @@ func (u *uplink) stay(ctx context.Context, pause *backoff.Backoff) error {
 func (u *uplink) complain(err error) {
 	text := err.Error()
 	u.mu.Lock()
-	known := u.said[text]
-	if len(u.said) < maxCauses {
-		u.said[text] = true
-	}
-	full := len(u.said) >= maxCauses
+	fresh := u.said.fresh(text)
 	u.mu.Unlock()
-	if !known && !full {
+	if fresh {
 		u.log.Warn("not attached to the cluster, trying on", "cause", text)
 	}
 }
@@ -210,14 +207,27 @@ func (u *uplink) offer(config *entrypointpb.Config, generation uint64) {
 	u.have = &entrypointpb.HaveConfig{Epoch: config.GetEpoch(), Index: config.GetIndex(), Hash: config.GetHash()}
 	u.haveBy = generation
 	u.execs.configure(config.GetVariables())
+	replace(u.configs, config)
+}
+
+// turn hands the supervisor its turn to restart a child.
+func (u *uplink) turn(starts uint32) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	replace(u.turns, starts)
+}
+
+// replace puts a value into a slot that only the caller fills, in place of one
+// that has not been taken yet.
+func replace[T any](slot chan T, value T) {
 	for {
 		select {
-		case u.configs <- config:
+		case slot <- value:
 			return
 		default:
 		}
 		select {
-		case <-u.configs:
+		case <-slot:
 		default:
 		}
 	}
