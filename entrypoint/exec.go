@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,28 +20,33 @@ import (
 )
 
 const (
-	maxSessions = 32               // exec sessions at a time
-	openWithin  = 10 * time.Second // for a session's first message
+	maxSessions = 32               // exec sessions at a time, those that wait to be resumed included
+	openWithin  = 10 * time.Second // for a stream's first message, and for its end
 )
 
 // execs runs exec sessions: commands that somebody runs beside the child.
 type execs struct {
 	api      entrypointpb.EntrypointClient
 	instance string
+	disabled bool
 	reaper   *reaper
 	base     []string                 // the container's environment
 	env      atomic.Pointer[[]string] // with the newest configuration
 	log      hclog.Logger
 
-	opening  chan struct{} // holds a token per session that has no command yet
-	running  chan struct{} // and per session that has
-	sessions sync.WaitGroup
+	opening chan struct{} // holds a token per stream that names no session yet
+	running chan struct{} // and per session
+	tasks   sync.WaitGroup
+
+	mu   sync.Mutex
+	byID map[string]*execSession
 }
 
 func newExecs(u *uplink, r *reaper, base []string) *execs {
 	e := &execs{
 		api: u.api, instance: u.instance, reaper: r, base: base, log: u.log,
 		opening: make(chan struct{}, maxSessions), running: make(chan struct{}, maxSessions),
+		byID: make(map[string]*execSession),
 	}
 	e.env.Store(&base)
 	return e
@@ -54,7 +60,8 @@ func (e *execs) configure(vars []*entrypointpb.EnvVar) {
 	e.env.Store(&env)
 }
 
-// open takes up a session in the background. It ends when ctx does.
+// open takes up a session in the background, or goes on with it. All of it
+// ends when ctx does.
 func (e *execs) open(ctx context.Context, id string) {
 	select {
 	case e.opening <- struct{}{}:
@@ -62,41 +69,44 @@ func (e *execs) open(ctx context.Context, id string) {
 		e.log.Warn("too many exec sessions are asked for at a time: one is ignored", "session", id)
 		return
 	}
-	e.sessions.Go(func() {
+	e.tasks.Go(func() {
 		err := task.Protect(func() error { return e.serve(ctx, id) })
 		if err != nil && ctx.Err() == nil {
-			e.log.Debug("exec session failed", "session", id, "cause", err)
+			e.log.Debug("exec stream failed", "session", id, "cause", err)
 		}
 	})
 }
 
 // wait waits for all sessions; their context must have ended.
-func (e *execs) wait() { e.sessions.Wait() }
+func (e *execs) wait() { e.tasks.Wait() }
 
-// serve runs one session: it names it, learns the command, and carries bytes
-// both ways until the command has ended or the stream has.
+// serve opens a stream, learns for which session it is, and carries the
+// session over it until the stream ends.
 func (e *execs) serve(ctx context.Context, id string) error {
+	base := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c, stream, err := e.begin(ctx, cancel, id)
+	link, open, err := e.begin(ctx, cancel, id)
 	<-e.opening
-	if c == nil {
+	if err != nil {
 		return err
 	}
-	defer func() { <-e.running }()
-	return c.serve(ctx, cancel, stream, id, e.instance)
+	s, err := e.session(base, id, open, link)
+	if err != nil {
+		return link.refuse(err)
+	}
+	s.carry(link)
+	return nil
 }
 
-// begin opens the session's stream and starts the command that it names. It
-// returns no command if that was refused or the stream failed.
-func (e *execs) begin(ctx context.Context, cancel context.CancelCauseFunc, id string) (*command, *execStream, error) {
+// begin opens a stream and receives what it is for.
+func (e *execs) begin(ctx context.Context, cancel context.CancelCauseFunc, id string) (*execLink, *execpb.Open, error) {
+	late := time.AfterFunc(openWithin, func() { cancel(errs.New(errs.Deadline, "the session did not go on")) })
+	defer late.Stop()
 	raw, err := e.api.Exec(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	stream := &execStream{raw: raw}
-	late := time.AfterFunc(openWithin, func() { cancel(errs.New(errs.Deadline, "the session did not go on")) })
-	defer late.Stop()
 	if err := raw.Send(&entrypointpb.ExecUp{SessionId: id, InstanceId: e.instance}); err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err
 	}
@@ -104,17 +114,51 @@ func (e *execs) begin(ctx context.Context, cancel context.CancelCauseFunc, id st
 	if err != nil {
 		return nil, nil, err
 	}
+	return &execLink{raw: raw, ctx: ctx, cancel: cancel}, first.GetOpen(), nil
+}
+
+// session starts the session that open asks for, or finds the one to resume,
+// and gives it the stream.
+func (e *execs) session(ctx context.Context, id string, open *execpb.Open, link *execLink) (*execSession, error) {
+	if e.disabled {
+		return nil, errs.New(errs.PermissionDenied, "exec is disabled for this instance by %s", EnvDisableExec)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.byID[id]
+	if open.GetResume() != nil {
+		return s, s.resume(id, open, link)
+	}
+	if s != nil {
+		return nil, errs.New(errs.AlreadyExists, "exec session %s has been opened already", id)
+	}
 	select {
 	case e.running <- struct{}{}:
 	default:
-		return nil, nil, stream.refuse(errs.New(errs.Exhausted, "this instance has %d exec sessions already", maxSessions))
+		return nil, errs.New(errs.Exhausted, "this instance has %d exec sessions already", maxSessions)
 	}
-	c, err := e.start(first.GetOpen())
+	c, err := e.start(open)
 	if err != nil {
 		<-e.running
-		return nil, nil, stream.refuse(err)
+		return nil, err
 	}
-	return c, stream, nil
+	ctx, end := context.WithCancelCause(ctx)
+	s = newExecSession(id, e.instance, open, c, end)
+	s.bind(link, &execpb.Resume{})
+	e.byID[id] = s
+	e.tasks.Go(func() {
+		defer e.forget(s)
+		_ = task.Protect(func() error { s.run(ctx); return nil })
+	})
+	return s, nil
+}
+
+func (e *execs) forget(s *execSession) {
+	s.end(errStreamEnded)
+	e.mu.Lock()
+	delete(e.byID, s.id)
+	e.mu.Unlock()
+	<-e.running
 }
 
 // start starts the command of a session.
@@ -143,40 +187,21 @@ func (e *execs) start(open *execpb.Open) (*command, error) {
 	return c, nil
 }
 
-// execStream is the entrypoint's side of a session's stream.
-type execStream struct {
-	raw     entrypointpb.Entrypoint_ExecClient
-	sending sync.Mutex
-}
-
-// send sends one output; nil is a message without meaning. It fails when the
-// stream has ended.
-func (s *execStream) send(out *execpb.Output) error {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	return s.raw.Send(&entrypointpb.ExecUp{Output: out})
-}
-
-// last sends the last message and waits until the home node has taken it.
-func (s *execStream) last(out *execpb.Output) error {
-	if err := s.send(out); err != nil {
-		return err
+// resume gives the session a stream in place of the one that was lost. What
+// names no session, or not all of it, is refused; so is another token than the
+// one that opened it.
+func (s *execSession) resume(id string, open *execpb.Open, link *execLink) error {
+	switch {
+	case s == nil:
+		return errs.New(errs.NotFound, "exec session %s cannot be resumed: it has ended, or this instance never had it", id)
+	case !s.resumable:
+		return errs.New(errs.Conflict, "exec session %s cannot be resumed: it was not opened so", id)
+	case s.token != open.GetTokenId():
+		return errs.New(errs.PermissionDenied, "exec session %s cannot be resumed with another token than the one that opened it", id)
+	case !slices.Equal(s.argv, open.GetArgv()):
+		return errs.New(errs.Conflict, "exec session %s cannot be resumed: it runs another command", id)
 	}
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	return s.raw.CloseSend()
-}
-
-// refuse says that no command was started.
-func (s *execStream) refuse(err error) error {
-	if err := s.last(&execpb.Output{Kind: &execpb.Output_Refused{Refused: errs.ToProto(err)}}); err != nil {
-		return err
-	}
-	for {
-		if _, err := s.raw.Recv(); err != nil {
-			return nil // the home node has ended the session
-		}
-	}
+	return s.bind(link, open.GetResume())
 }
 
 func closeAll(files ...*os.File) {

@@ -88,6 +88,7 @@ func runAttached(ctx context.Context, s *supervisor, up *uplink, tasks *sync.Wai
 	}
 	s.book, s.outputs, s.configs, s.turns, s.report = up.book, outputs, up.configs, up.turns, up.report
 	up.execs = newExecs(up, s.reaper, s.cfg.Env)
+	up.execs.disabled = s.cfg.DisableExec
 
 	ctx, cancel := context.WithCancel(ctx)
 	tasks.Go(func() { up.run(ctx) })
