@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -13,6 +14,7 @@ import (
 	"waypoint/api/configpb"
 	"waypoint/api/deploymentpb"
 	"waypoint/api/entrypointpb"
+	"waypoint/internal/signals"
 	"waypoint/state"
 )
 
@@ -30,6 +32,7 @@ type group struct {
 	mu      sync.Mutex // taken after Instances.mu where both are
 	members map[*attach]struct{}
 	vars    []*configpb.Variable // what current was made of
+	policy  *configpb.Policy     // that too
 	current *offer
 }
 
@@ -128,27 +131,33 @@ func (g *group) watch(ctx context.Context) {
 }
 
 // refresh brings current to what tx says, and offers it to all members if that
-// is something new. If it cannot be opened the last good one stays. The caller
-// holds mu.
+// is something new. The caller holds mu.
+//
+// If any part of it cannot be made up, the whole last good one stays: half a
+// change is no configuration that anybody has asked for. An instance that
+// joins then gets the last good one too. If this node has never had one for the
+// deployment, it sends none: the instance keeps what it has, or starts without
+// configuration when its time is up, as if no server could be reached.
 func (g *group) refresh(tx *state.Tx) {
 	vars, index := tx.EffectiveConfig(g.app)
+	policy := tx.ConfigPolicy(g.app.GetProject(), g.app.GetApp())
 	epoch := tx.Meta().Epoch
 	if c := g.current; c != nil && c.epoch == epoch {
 		if index < c.index {
 			return // somebody else has seen a newer state
 		}
-		if slices.Equal(vars, g.vars) {
+		if slices.Equal(vars, g.vars) && proto.Equal(policy, g.policy) {
 			c.index = index
 			return
 		}
 	}
-	next, err := g.encode(vars, epoch, index)
+	next, err := g.encode(vars, policy, epoch, index)
 	if err != nil {
 		g.in.cfg.Logger.Error("cannot make up a configuration: instances keep the one they have",
 			"project", g.app.GetProject(), "app", g.app.GetApp(), "workspace", g.app.GetWorkspace(), "error", err)
 		return
 	}
-	g.vars, g.current = vars, next
+	g.vars, g.policy, g.current = vars, policy, next
 	for a := range g.members {
 		a.take(next)
 	}
@@ -156,14 +165,13 @@ func (g *group) refresh(tx *state.Tx) {
 
 // encode opens the values and returns them as a message that is encoded
 // already: it has its content as bytes, which each send only copies.
-func (g *group) encode(vars []*configpb.Variable, epoch string, index uint64) (*offer, error) {
+func (g *group) encode(vars []*configpb.Variable, policy *configpb.Policy, epoch string, index uint64) (*offer, error) {
 	content := &entrypointpb.Config{}
-	for _, v := range vars {
-		value, err := g.in.cfg.Open(v.GetSealed(), configAAD(v))
-		if err != nil {
-			return nil, fmt.Errorf("open variable %s: %w", v.GetName(), err)
-		}
-		content.Variables = append(content.Variables, &entrypointpb.EnvVar{Name: v.GetName(), Value: string(value)})
+	if err := g.addVariables(content, vars); err != nil {
+		return nil, err
+	}
+	if err := addPolicy(content, policy); err != nil {
+		return nil, err
 	}
 	deterministic := proto.MarshalOptions{Deterministic: true}
 	encoded, err := deterministic.Marshal(content)
@@ -179,6 +187,45 @@ func (g *group) encode(vars []*configpb.Variable, epoch string, index uint64) (*
 	field := protowire.AppendTag(nil, downConfigField, protowire.BytesType)
 	down.ProtoReflect().SetUnknown(protowire.AppendBytes(field, encoded))
 	return &offer{down: down, hash: string(hash[:]), epoch: epoch, index: index}, nil
+}
+
+// addVariables puts each variable where it is to go.
+func (g *group) addVariables(content *entrypointpb.Config, vars []*configpb.Variable) error {
+	for _, v := range vars {
+		value, err := g.in.cfg.Open(v.GetSealed(), configAAD(v))
+		if err != nil {
+			return fmt.Errorf("open variable %s: %w", v.GetName(), err)
+		}
+		file := v.GetFile()
+		if file == nil {
+			content.Variables = append(content.Variables, &entrypointpb.EnvVar{Name: v.GetName(), Value: string(value)})
+			continue
+		}
+		content.Files = append(content.Files, &entrypointpb.ConfigFile{
+			Name: v.GetName(), Path: file.GetPath(), Mode: file.GetMode(), Owner: file.GetOwner(), Content: string(value),
+		})
+	}
+	slices.SortFunc(content.Files, func(a, b *entrypointpb.ConfigFile) int { return strings.Compare(a.GetPath(), b.GetPath()) })
+	return nil
+}
+
+// addPolicy puts into content what an instance needs to know of the policy.
+func addPolicy(content *entrypointpb.Config, policy *configpb.Policy) error {
+	switch reload := policy.GetReload(); reload {
+	case configpb.Reload_RELOAD_UNSPECIFIED, configpb.Reload_RELOAD_RESTART:
+		content.Reload = entrypointpb.Reload_RELOAD_RESTART
+	case configpb.Reload_RELOAD_SIGNAL:
+		number, known := signals.Number(policy.GetSignal())
+		if !known {
+			return fmt.Errorf("this node does not know the signal %q of the policy", policy.GetSignal())
+		}
+		content.Reload, content.Signal = entrypointpb.Reload_RELOAD_SIGNAL, int32(number)
+	case configpb.Reload_RELOAD_NEXT_START:
+		content.Reload = entrypointpb.Reload_RELOAD_NEXT_START
+	default:
+		return fmt.Errorf("this node does not know the reload %d of the policy", reload)
+	}
+	return nil
 }
 
 // configAAD says what a sealed value belongs to.
