@@ -64,7 +64,9 @@ func TestReasonIsSaidOnceAndAgainAfterAnAttach(t *testing.T) {
 	t.Parallel()
 	h := homes(t, 1)
 	refuse := func() {
-		h[0].set(func() { h[0].refuse, h[0].tries = errs.New(errs.Unauthenticated, "the token was revoked, try %d", h[0].tries), 0 })
+		h[0].set(func() {
+			h[0].refuse, h[0].tries = errs.New(errs.Unauthenticated, "the token was revoked, try %d", h[0].tries), 0
+		})
 	}
 	refuse()
 	p := start(t, options{servers: h, wait: time.Millisecond}, "sh", "-c", loyal)
