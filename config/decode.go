@@ -42,9 +42,6 @@ type (
 		Deploy  *stageBlock  `hcl:"deploy,block"`
 		Release *stageBlock  `hcl:"release,block"`
 	}
-	configBlock struct {
-		Env map[string]string `hcl:"env,optional"`
-	}
 	buildBlock struct {
 		Use      *useBlock   `hcl:"use,block"`
 		Registry *stageBlock `hcl:"registry,block"`
@@ -135,7 +132,8 @@ func (l *loader) app(header appHeader, eval *hcl.EvalContext) (*App, hcl.Diagnos
 		return nil, diags
 	}
 	app := &App{Name: header.Name, Dir: dir, Env: map[string]string{}}
-	diags = app.apply(block.Config, block.Build, block.Deploy, block.Release, child)
+	diags = app.applyPolicy(block.Config)
+	diags = append(diags, app.apply(block.Config, block.Build, block.Deploy, block.Release, child)...)
 	return app, append(diags, l.overrides(app, block.Workspaces, child)...)
 }
 
@@ -163,6 +161,7 @@ func (l *loader) overrides(app *App, blocks []workspaceBlock, eval *hcl.EvalCont
 		if block.Name == l.workspace {
 			target = app
 		}
+		diags = append(diags, noPolicy(block.Config)...)
 		diags = append(diags, target.apply(block.Config, block.Build, block.Deploy, block.Release, eval)...)
 	}
 	return diags
@@ -170,12 +169,7 @@ func (l *loader) overrides(app *App, blocks []workspaceBlock, eval *hcl.EvalCont
 
 // apply lays blocks over the app: single variables of config, whole stages.
 func (a *App) apply(config *configBlock, build *buildBlock, deploy, release *stageBlock, eval *hcl.EvalContext) hcl.Diagnostics {
-	if config != nil {
-		for name, value := range config.Env {
-			a.Env[name] = value
-		}
-	}
-	var diags hcl.Diagnostics
+	diags := a.applyConfig(config)
 	set := func(stage **Stage, use *useBlock, hooks []hookBlock) {
 		made, d := newStage(use, hooks, eval)
 		*stage, diags = made, append(diags, d...)

@@ -27,12 +27,33 @@ type App struct {
 	Name string
 	Dir  string            // absolute; the project's folder unless the app sets path
 	Env  map[string]string // the config block's variables; never nil
+	// Files are the config block's variables that reach the app as files, sorted
+	// by name. None of them is in Env too.
+	Files  []File
+	Policy *Policy // nil if the file says nothing about it
 
 	// A stage that the file leaves out is nil.
 	Build    *Stage
 	Registry *Stage
 	Deploy   *Stage
 	Release  *Stage
+}
+
+// File is a variable that the app reads from a file.
+type File struct {
+	Name    string // of the variable
+	Path    string
+	Content string
+	Mode    uint32 // 0: the cluster's default
+	Owner   string // empty: that of the process that writes it
+}
+
+// Policy is what the config block says of taking up changes. What it leaves out
+// is empty and stands for the default.
+type Policy struct {
+	Reload         string // a word of ReloadWords
+	Signal         string
+	MaxUnavailable string
 }
 
 // Stage is what an app does in one stage of an operation.
