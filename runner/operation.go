@@ -134,30 +134,6 @@ func (o *operation) load() ([]*config.App, error) {
 	return []*config.App{app}, nil
 }
 
-// sync tells the cluster what the file says of the project and of the
-// environment of its apps.
-func (o *operation) sync(ctx context.Context, apps []*config.App) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	_, err := o.projects.ApplyProject(ctx, &projectpb.ApplyProjectRequest{Name: o.project.Name, Apps: o.project.Names()})
-	if err != nil {
-		return fmt.Errorf("apply the project: %w", err)
-	}
-	for _, app := range apps {
-		scope := &configpb.Scope{Project: o.project.Name, App: app.Name, Workspace: o.project.Workspace}
-		set := &configpb.SetRequest{ReplaceFileScope: scope}
-		for name, value := range app.Env {
-			set.Changes = append(set.Changes, &configpb.Change{
-				Scope: scope, Name: name, Value: value, Origin: configpb.Origin_ORIGIN_FILE,
-			})
-		}
-		if _, err := o.configs.Set(ctx, set); err != nil {
-			return fmt.Errorf("set the configuration of app %s: %w", app.Name, err)
-		}
-	}
-	return nil
-}
-
 // stage does one stage and says how it goes. fn returns a word for people.
 func (o *operation) stage(name, app string, fn func() (string, error)) error {
 	o.say(name, app, jobpb.StageState_STAGE_STATE_RUNNING, "")
