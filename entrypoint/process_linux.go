@@ -88,10 +88,10 @@ func isTerminal(f *os.File) bool {
 }
 
 // ownsTerminal tells whether f is our controlling terminal and we are in its
-// foreground, so that we may put the child there.
-func ownsTerminal(f *os.File) bool {
+// foreground, or a former child's group is, so that we may put the child there.
+func ownsTerminal(f *os.File, former int) bool {
 	group, err := ioctlGet(f, unix.TIOCGPGRP)
-	return err == nil && group == syscall.Getpgrp()
+	return err == nil && (group == syscall.Getpgrp() || former != 0 && group == former)
 }
 
 // foreground is the process group in the foreground of the terminal f.

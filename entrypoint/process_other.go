@@ -24,7 +24,7 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-func ownsTerminal(*os.File) bool { return false }
+func ownsTerminal(*os.File, int) bool { return false }
 
 func setForeground(*os.File, int) error { return errNotHere }
 

@@ -15,6 +15,7 @@ const (
 // group is the child's process group, which is to end with it.
 type group struct {
 	id       int  // 0: none, or it has ended
+	former   int  // of the child before
 	killed   bool // it has been sent KILL
 	deadline time.Time
 	asked    time.Time // when it was last sent TERM
@@ -58,7 +59,7 @@ func (s *supervisor) checkGroup() {
 	}
 	left := time.Until(s.group.deadline)
 	if s.child == nil && s.groupEnded(left) {
-		s.group.id = 0
+		s.group = group{former: s.group.id}
 		if s.phase == ending {
 			s.phase = over
 			return

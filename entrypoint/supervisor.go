@@ -156,7 +156,7 @@ func (s *supervisor) launch(with *settings) error {
 	child, err := s.reaper.start(path, s.cfg.Argv, &os.ProcAttr{
 		Env:   with.env,
 		Files: []*os.File{s.cfg.Stdin, s.outputs.stdout, s.outputs.stderr},
-		Sys:   childAttr(s.cfg.Stdin, ownsTerminal(s.cfg.Stdin)),
+		Sys:   childAttr(s.cfg.Stdin, ownsTerminal(s.cfg.Stdin, s.group.former)),
 	})
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (s *supervisor) childStopped() {
 // terminal is the child's.
 func (s *supervisor) foreground() {
 	s.halted = false
-	if s.group.id != 0 && ownsTerminal(s.cfg.Stdin) {
+	if s.group.id != 0 && ownsTerminal(s.cfg.Stdin, 0) {
 		_ = setForeground(s.cfg.Stdin, s.group.id)
 	}
 }
