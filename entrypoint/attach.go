@@ -209,7 +209,8 @@ func (a *attach) keepAlive(ctx context.Context) error {
 }
 
 // ship sends the ring's lines from after on, a first one at once and then in
-// batches. When the ring has ended it says goodbye.
+// batches, for which it waits a moment, but not while the app fills one faster
+// than that: the ring would overflow. When the ring has ended it says goodbye.
 func (a *attach) ship(ctx context.Context, after uint64) error {
 	lines := a.u.book.ring.Reader(after)
 	pause := time.NewTimer(0)
@@ -230,11 +231,7 @@ func (a *attach) ship(ctx context.Context, after uint64) error {
 			continue // there is more: a pause would make us slower than the app
 		}
 		pause.Reset(batchPause)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return nil
-		}
+		lines.Gather(ctx, pause.C, batchLines, batchBytes)
 	}
 }
 

@@ -10,7 +10,9 @@ import (
 	"waypoint/logs"
 )
 
-const maxLine = 64 << 10 // bytes; longer lines are cut and marked
+// maxLine is the length from which on a line is cut and marked, in bytes: what a
+// message carries stays below 31 KiB, above which gRPC takes far larger buffers.
+const maxLine = 30 << 10
 
 // logbook numbers the lines of all sources and keeps them in the ring.
 type logbook struct {

@@ -3,6 +3,8 @@ package logs
 import (
 	"context"
 	"io"
+	"slices"
+	"time"
 
 	"waypoint/api/logspb"
 )
@@ -78,6 +80,31 @@ func (rd *Reader) Next(ctx context.Context, maxLines, maxBytes int) ([]*logspb.L
 func (rd *Reader) TryNext(maxLines, maxBytes int) ([]*logspb.Line, *logspb.Gap, error) {
 	lines, gap, _, err := rd.take(maxLines, maxBytes)
 	return lines, gap, err
+}
+
+// Gather waits until so many lines or so many bytes of data wait to be read. It
+// returns earlier when the ring is closed, when the time has come, and when ctx
+// ends.
+func (rd *Reader) Gather(ctx context.Context, at <-chan time.Time, lines, bytes int) {
+	r := rd.ring
+	p := &plenty{seq: rd.seq + uint64(lines), wake: make(chan struct{})}
+	r.mu.Lock()
+	if p.total = rd.bytes + uint64(bytes); !rd.known {
+		p.total = r.total + uint64(bytes)
+	}
+	if !r.enough(p) {
+		r.plenty = append(r.plenty, p)
+	}
+	r.mu.Unlock()
+	select {
+	case <-p.wake:
+		return
+	case <-at:
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plenty = slices.DeleteFunc(r.plenty, func(other *plenty) bool { return other == p })
 }
 
 // take returns what is there, or the channel to wait on if nothing is.

@@ -7,6 +7,7 @@
 package logs
 
 import (
+	"slices"
 	"sort"
 	"sync"
 
@@ -32,6 +33,7 @@ type Ring struct {
 	base   uint64        // seq before the first line ever appended
 	total  uint64        // data bytes appended or lost since base
 	wake   chan struct{} // closed at the next change; nil while nobody waits
+	plenty []*plenty     // readers that wait for more than one line
 	closed bool
 }
 
@@ -40,6 +42,14 @@ type Ring struct {
 type entry struct {
 	line   *logspb.Line
 	before uint64
+}
+
+// plenty is what a reader waits for that would rather have many lines than the
+// next one.
+type plenty struct {
+	seq   uint64 // of the newest line, from which on it is enough
+	total uint64 // or of all data bytes
+	wake  chan struct{}
 }
 
 // NewRing returns an empty ring that keeps at most maxBytes of lines.
@@ -156,6 +166,18 @@ func (r *Ring) signal() {
 		close(r.wake)
 		r.wake = nil
 	}
+	if len(r.plenty) > 0 {
+		r.plenty = slices.DeleteFunc(r.plenty, r.enough)
+	}
+}
+
+// enough wakes a reader that waits for so much.
+func (r *Ring) enough(p *plenty) bool {
+	enough := r.closed || r.last >= p.seq || r.total >= p.total
+	if enough {
+		close(p.wake)
+	}
+	return enough
 }
 
 // changed returns a channel that is closed at the next change.

@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"waypoint/api/logspb"
+	"waypoint/internal/wait"
 )
 
 func line(seq uint64, data string) *logspb.Line {
@@ -200,5 +203,65 @@ func TestEveryReaderSeesEveryLineOrAGapForIt(t *testing.T) {
 	wg.Wait()
 	if len(r.buf) > 256 {
 		t.Errorf("ring of 64 lines holds %d slots", len(r.buf))
+	}
+}
+
+func TestGatherWaitsForManyLinesOrBytes(t *testing.T) {
+	for name, enough := range map[string]func(*Ring){
+		"lines":     func(r *Ring) { fill(r, 1, 10) },
+		"bytes":     func(r *Ring) { r.Append(line(1, strings.Repeat("x", 1000))) },
+		"the end":   func(r *Ring) { r.Close() },
+		"the limit": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := NewRing(1 << 20)
+			rd := r.Reader(0)
+			at := make(chan time.Time)
+			returned := make(chan struct{})
+			go func() {
+				defer close(returned)
+				rd.Gather(t.Context(), at, 10, 1000)
+			}()
+			wait.For(t, 10*time.Second, "the reader waits", func() bool {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				return len(r.plenty) == 1
+			})
+			if enough == nil {
+				close(at)
+			} else {
+				enough(r)
+			}
+			<-returned
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if len(r.plenty) != 0 {
+				t.Error("the ring still knows a reader that waits")
+			}
+		})
+	}
+}
+
+func TestGatherDoesNotWaitForWhatIsThere(t *testing.T) {
+	r := NewRing(1 << 20)
+	rd := r.Reader(0)
+	fill(r, 1, 9)
+	limit := make(chan time.Time, 1)
+	limit <- time.Time{}
+	rd.Gather(t.Context(), limit, 10, 1000)
+	if len(limit) != 0 {
+		t.Error("9 lines were enough, want 10")
+	}
+	fill(r, 10, 10)
+	rd.Gather(t.Context(), nil, 10, 1000) // does not return if it waits
+	lines, _, err := rd.TryNext(0, 0)
+	if len(lines) != 10 || err != nil {
+		t.Errorf("%d lines, %v", len(lines), err)
+	}
+	fill(r, 11, 19)
+	limit <- time.Time{}
+	rd.Gather(t.Context(), limit, 10, 1000)
+	if len(limit) != 0 {
+		t.Error("lines that were read are counted again")
 	}
 }
