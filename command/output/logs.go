@@ -11,14 +11,24 @@ import (
 
 // Logs prints log lines with a prefix per instance. It remembers what it has
 // printed, so that a stream that is taken up again shows each line once.
+//
+// A message's lines go out in one write, so that a reader keeps up with what a
+// cluster can send, and none waits for the next message.
 type Logs struct {
 	out, err io.Writer
 	style    Style
 	times    bool
 
-	after map[string]uint64 // instance id to its last seq
-	open  lineKey           // the partial line that the last write left open
+	after    map[string]uint64 // instance id to its last seq
+	open     lineKey           // the partial line that was left open
+	text     []byte            // for out, not written yet
+	prefixes map[prefixKey]string
 }
+
+type prefixKey struct{ instance, mark string }
+
+// maxPrefixes bounds the prefixes that are remembered.
+const maxPrefixes = 1000
 
 type lineKey struct {
 	instance string
@@ -28,7 +38,7 @@ type lineKey struct {
 // NewLogs prints lines to out and gaps and notices to errOut. With times, each
 // line begins with the time the entrypoint gave it, in UTC.
 func NewLogs(out, errOut io.Writer, style Style, times bool) *Logs {
-	return &Logs{out: out, err: errOut, style: style, times: times, after: map[string]uint64{}}
+	return &Logs{out: out, err: errOut, style: style, times: times, after: map[string]uint64{}, prefixes: map[prefixKey]string{}}
 }
 
 // After is where to go on after a broken stream: instance id to last seq.
@@ -38,12 +48,15 @@ func (l *Logs) After() map[string]uint64 { return l.after }
 // remembers the others as seen.
 func (l *Logs) Fresh(batch *logspb.Batch) {
 	kept := batch.Lines[:0]
+	after := l.after[batch.GetInstanceId()]
 	for _, line := range batch.GetLines() {
-		if line.GetSeq() <= l.after[batch.GetInstanceId()] {
-			continue
+		if line.GetSeq() > after {
+			after = line.GetSeq()
+			kept = append(kept, line)
 		}
-		l.after[batch.GetInstanceId()] = line.GetSeq()
-		kept = append(kept, line)
+	}
+	if len(kept) > 0 {
+		l.after[batch.GetInstanceId()] = after
 	}
 	batch.Lines = kept
 }
@@ -60,8 +73,23 @@ func (l *Logs) Response(resp *logspb.StreamResponse) error {
 			return err
 		}
 	}
-	return nil
+	return l.flush()
 }
+
+// flush writes what has been gathered for out.
+func (l *Logs) flush() error {
+	if len(l.text) == 0 {
+		return nil
+	}
+	_, err := l.out.Write(l.text)
+	if l.text = l.text[:0]; cap(l.text) > keptText {
+		l.text = nil
+	}
+	return err
+}
+
+// keptText is how much memory is kept for the next message.
+const keptText = 1 << 20
 
 // Notice prints a word for people.
 func (l *Logs) Notice(text string) error {
@@ -74,12 +102,15 @@ func (l *Logs) Notice(text string) error {
 
 // Close ends a partial line that is still open.
 func (l *Logs) Close() error {
-	if l.open == (lineKey{}) {
-		return nil
+	l.endLine()
+	return l.flush()
+}
+
+func (l *Logs) endLine() {
+	if l.open != (lineKey{}) {
+		l.open = lineKey{}
+		l.text = append(l.text, '\n')
 	}
-	l.open = lineKey{}
-	_, err := fmt.Fprintln(l.out)
-	return err
 }
 
 func (l *Logs) batch(batch *logspb.Batch) error {
@@ -89,9 +120,7 @@ func (l *Logs) batch(batch *logspb.Batch) error {
 		}
 	}
 	for _, line := range batch.GetLines() {
-		if err := l.line(batch.GetInstanceId(), line); err != nil {
-			return err
-		}
+		l.line(batch.GetInstanceId(), line)
 	}
 	return nil
 }
@@ -112,34 +141,37 @@ func (l *Logs) gap(instance string, gap *logspb.Gap) error {
 	return err
 }
 
-func (l *Logs) line(instance string, line *logspb.Line) error {
+func (l *Logs) line(instance string, line *logspb.Line) {
 	key := lineKey{instance, line.GetSource()}
-	text := ""
 	if l.open != key {
-		if err := l.Close(); err != nil {
-			return err
-		}
+		l.endLine()
 		mark := "|"
 		if line.GetSource() == logspb.Source_SOURCE_ENTRYPOINT {
 			mark = "*"
 		}
 		if l.times {
-			text = time.Unix(0, line.GetTime()).UTC().Format("2006-01-02T15:04:05.000Z") + " "
+			l.text = time.Unix(0, line.GetTime()).UTC().AppendFormat(l.text, "2006-01-02T15:04:05.000Z ")
 		}
-		text += l.prefix(instance, mark)
+		l.text = append(l.text, l.prefix(instance, mark)...)
 	}
-	text += string(line.GetData())
+	l.text = append(l.text, line.GetData()...)
 	l.open = key
 	if !line.GetPartial() {
-		text += "\n"
+		l.text = append(l.text, '\n')
 		l.open = lineKey{}
 	}
-	_, err := io.WriteString(l.out, text)
-	return err
 }
 
 func (l *Logs) prefix(instance, mark string) string {
-	return l.style.Named(instance, ShortInstance(instance)+" "+mark) + " "
+	key := prefixKey{instance, mark}
+	text, ok := l.prefixes[key]
+	if !ok {
+		text = l.style.Named(instance, ShortInstance(instance)+" "+mark) + " "
+		if len(l.prefixes) < maxPrefixes {
+			l.prefixes[key] = text
+		}
+	}
+	return text
 }
 
 // ShortInstance is the end of an instance's id, which tells instances apart
