@@ -35,7 +35,7 @@ type InstancesConfig struct {
 	OtherServers func() []string
 	Logger       hclog.Logger
 
-	RingBytes   int           // kept log lines per instance; 1 MiB
+	RingBytes   int           // kept log lines per instance, while LogBudget lasts; 16 MiB
 	LogBudget   int64         // kept log lines of all instances; 64 MiB
 	KeepRings   time.Duration // of instances that left; 1 hour
 	IdleTimeout time.Duration // a stream that says nothing for so long is dropped; 45 s
@@ -61,7 +61,7 @@ func (c InstancesConfig) withDefaults() InstancesConfig {
 			*v = d
 		}
 	}
-	orBytes(&c.RingBytes, 1<<20)
+	orBytes(&c.RingBytes, 16<<20)
 	if c.LogBudget == 0 {
 		c.LogBudget = 64 << 20
 	}
