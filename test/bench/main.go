@@ -1,12 +1,14 @@
-// Command bench measures the product and prints one table. It runs real nodes
-// on loopback with their defaults, and sends load to loopback only.
+// Command bench measures the product and prints one table: our figure, the
+// peer's where there is one, and the bar that ours must hold. It runs real
+// nodes on loopback with their defaults, and sends load to loopback only.
 //
 // Usage, from the repository's root, after "make build":
 //
 //	go run ./test/bench [NAME...]
 //
-// Without names it runs every benchmark. Figures of a shared machine drift:
-// each is the median of its rounds, with the lowest and the highest beside it.
+// Without names it runs every benchmark. It exits with 1 when a bar was missed.
+// Figures of a shared machine drift: each is the median of its rounds, with the
+// lowest and the highest beside it.
 package main
 
 import (
@@ -17,18 +19,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"text/tabwriter"
+	"syscall"
 	"time"
 
 	"waypoint/test/harness"
 )
-
-// row is one line of the table.
-type row struct {
-	name    string
-	unit    string
-	samples []float64
-}
 
 // benchmark measures something on a running cluster of three nodes.
 type benchmark struct {
@@ -40,11 +35,16 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"fsync", measureFsync},
 		{"write", measureWrites},
+		{"entrypoint", measureEntrypoint},
+		{"logs", measureLogs},
 	}
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	if len(os.Args) > 1 && os.Args[1] == appCommand {
+		os.Exit(app(os.Args[2:]))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -52,7 +52,13 @@ func main() {
 	}
 }
 
+// run runs the named benchmarks, all of them without names, and prints what
+// they found.
 func run(ctx context.Context, names []string) (err error) {
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "waypoint-bench-")
 	if err != nil {
 		return err
@@ -63,6 +69,7 @@ func run(ctx context.Context, names []string) (err error) {
 		return err
 	}
 	c := harness.New(filepath.Join(root, "bin"), dir)
+	c.AnyPort = true
 	defer func() {
 		// The caller's context may have ended; the nodes must end all the same.
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
@@ -72,21 +79,36 @@ func run(ctx context.Context, names []string) (err error) {
 	if err := c.Start(ctx, 3); err != nil {
 		return err
 	}
-	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "what\tmedian\tlowest\thighest\tunit\t")
-	for _, b := range benchmarks() {
-		if len(names) > 0 && !slices.Contains(names, b.name) {
-			continue
-		}
-		rows, err := b.run(ctx, c)
+	var rows []row
+	for _, b := range chosen {
+		fmt.Fprintf(os.Stderr, "measuring %s ...\n", b.name)
+		found, err := b.run(ctx, c)
+		rows = append(rows, found...)
 		if err != nil {
+			_, _ = printTable(os.Stdout, rows)
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
-		for _, r := range rows {
-			slices.Sort(r.samples)
-			fmt.Fprintf(out, "%s\t%.0f\t%.0f\t%.0f\t%s\t\n", r.name, r.samples[len(r.samples)/2],
-				r.samples[0], r.samples[len(r.samples)-1], r.unit)
-		}
 	}
-	return out.Flush()
+	missed, err := printTable(os.Stdout, rows)
+	if err == nil && missed > 0 {
+		err = fmt.Errorf("%d bars were missed", missed)
+	}
+	return err
+}
+
+// choose returns the benchmarks of these names.
+func choose(names []string) ([]benchmark, error) {
+	all := benchmarks()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []benchmark
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no benchmark %q", name)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
 }

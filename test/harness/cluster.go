@@ -31,6 +31,7 @@ type Cluster struct {
 	Dir     string // everything is written below it
 	WorkDir string // where commands run: a project's folder; Dir if empty
 	Profile string // timing profile of the nodes; "lan" if empty
+	AnyPort bool   // nodes listen on any free ports, never on the well-known ones
 	CA      string // "sha256:..." as the first node printed it
 	Token   string // the first user token
 	Nodes   []*Node

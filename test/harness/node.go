@@ -30,7 +30,7 @@ type Node struct {
 // startNode starts the next node and returns when it says that it is ready,
 // with what it has printed.
 func (c *Cluster) startNode(ctx context.Context, args ...string) (*Node, []string, error) {
-	addrs, err := freeAddrs(len(c.Nodes))
+	addrs, err := freeAddrs(len(c.Nodes), c.AnyPort)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,10 +171,14 @@ func (n *Node) LastLog(lines int) string {
 }
 
 // freeAddrs returns the API and gossip address of the n-th node: the
-// well-known ports shifted by 100 n, or any free ones where those are taken.
-func freeAddrs(n int) ([2]string, error) {
+// well-known ports shifted by 100 n, or any free ones where those are taken or
+// any are wanted.
+func freeAddrs(n int, wantAny bool) ([2]string, error) {
 	var addrs [2]string
 	for i, port := range []int{9701 + 100*n, 9703 + 100*n} {
+		if wantAny {
+			port = 0
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
