@@ -243,7 +243,7 @@ func (in *Instances) childChanged(a *attach, child *entrypointpb.ChildState) {
 	before := a.row.GetRestartWanted()
 	in.changeRow(a, func(row *deploymentpb.Instance) { setChild(row, child) })
 	if !bytes.Equal(before, a.row.GetRestartWanted()) {
-		in.wantsRestart(a)
+		a.wantsRestart()
 	}
 }
 

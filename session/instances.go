@@ -125,7 +125,7 @@ func (in *Instances) Run(ctx context.Context) error {
 	base, cancel := context.WithCancelCause(ctx)
 	in.base, in.rows.refused = base, in.rowRefused
 	close(in.started)
-	err := task.Run(ctx, in.rows.run, in.reconcile, in.giveTurns, in.housekeep)
+	err := task.Run(ctx, in.rows.run, in.reconcile, turns{in}.run, in.housekeep)
 
 	cancel(errShutdown())
 	in.life.Lock()

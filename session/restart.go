@@ -15,9 +15,13 @@ import (
 // uses are handled many at a time.
 const turnsPause = 20 * time.Millisecond
 
-// giveTurns tells instances that are attached here when their turn to restart
-// has come. The state says whose it is; while it is nobody's this sleeps.
-func (in *Instances) giveTurns(ctx context.Context) error {
+// turns tells instances that are attached here when their turn to restart has
+// come.
+type turns struct{ in *Instances }
+
+// run works until ctx ends. The state says whose turn it is; while it is nobody's
+// this sleeps.
+func (t turns) run(ctx context.Context) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -27,8 +31,8 @@ func (in *Instances) giveTurns(ctx context.Context) error {
 			return ctx.Err()
 		}
 		watch := state.NewWatchSet()
-		for _, row := range in.cfg.Store.Read().Watch(watch).InstancesToRestart(in.cfg.NodeID) {
-			in.giveTurn(row)
+		for _, row := range t.in.cfg.Store.Read().Watch(watch).InstancesToRestart(t.in.cfg.NodeID) {
+			t.give(row)
 		}
 		if err := watch.Wait(ctx); err != nil {
 			return err
@@ -37,10 +41,10 @@ func (in *Instances) giveTurns(ctx context.Context) error {
 	}
 }
 
-func (in *Instances) giveTurn(row *deploymentpb.Instance) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if inst := in.byID[row.GetId()]; inst != nil && inst.live != nil {
+func (t turns) give(row *deploymentpb.Instance) {
+	t.in.mu.Lock()
+	defer t.in.mu.Unlock()
+	if inst := t.in.byID[row.GetId()]; inst != nil && inst.live != nil {
 		inst.live.takeTurn(row)
 	}
 }
@@ -62,9 +66,9 @@ func (a *attach) takeTurn(row *deploymentpb.Instance) {
 // wantsRestart is called when a wants something else than before. A turn that it
 // was told of while it wanted nothing came to nothing, and is told again. The
 // caller holds Instances.mu.
-func (in *Instances) wantsRestart(a *attach) {
+func (a *attach) wantsRestart() {
 	a.turn = nil
-	row := in.cfg.Store.Read().Instance(a.row.GetId())
+	row := a.in.cfg.Store.Read().Instance(a.row.GetId())
 	if state.RestartDue(row) && string(row.GetTurn().GetConfig()) == string(a.row.GetRestartWanted()) {
 		a.takeTurn(row)
 	}
