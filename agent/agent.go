@@ -18,6 +18,7 @@ import (
 	"waypoint/fsm"
 	"waypoint/internal/task"
 	"waypoint/jobs"
+	"waypoint/rollout"
 	"waypoint/rpc/serve"
 	"waypoint/session"
 	"waypoint/state"
@@ -28,6 +29,7 @@ import (
 type Agent struct {
 	logger    hclog.Logger
 	userToken string
+	restarts  rollout.Timing
 	cluster   *cluster.Cluster
 	server    *serve.Server
 	jobs      *jobs.Jobs
@@ -56,7 +58,7 @@ func New(ctx context.Context, cfg Config, logger hclog.Logger) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &Agent{logger: logger}
+	a := &Agent{logger: logger, restarts: cfg.Restarts}
 	store := state.New()
 	settings := cluster.Config{
 		DataDir: cfg.DataDir, Name: cfg.Name, Profile: cfg.Profile,

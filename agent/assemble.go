@@ -9,6 +9,7 @@ import (
 	"waypoint/cluster"
 	"waypoint/jobs"
 	"waypoint/protocol"
+	"waypoint/rollout"
 	rpcauth "waypoint/rpc/auth"
 	rpccluster "waypoint/rpc/cluster"
 	rpcconfig "waypoint/rpc/config"
@@ -48,6 +49,8 @@ func (a *Agent) assemble(store *state.Store) error {
 	})
 	a.jobs = jobs.New(jobs.Config{Store: store, Logger: a.logger.Named("jobs")})
 	a.cluster.WhileLeader("jobs", func(ctx context.Context, lead cluster.Leader) error { return a.jobs.Run(ctx, lead) })
+	restarts := rollout.New(rollout.Config{Timing: a.restarts, Store: store, Logger: a.logger.Named("rollout")})
+	a.cluster.WhileLeader("rollout", func(ctx context.Context, lead cluster.Leader) error { return restarts.Run(ctx, lead) })
 
 	var err error
 	a.server, err = serve.New(serve.Config{

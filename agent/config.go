@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"waypoint/errs"
+	"waypoint/rollout"
 )
 
 // The defaults of a node's first start. Later starts repeat what the data
@@ -33,6 +34,9 @@ type Config struct {
 	Profile         string // timers: "lan" or "wan"
 	Bootstrap       bool   // make a new cluster in an empty data directory
 	JoinToken       string // join a cluster from an empty data directory
+	// Restarts is the timing of restarts for a new configuration. It is for tests,
+	// which give it to all nodes.
+	Restarts rollout.Timing
 }
 
 // Profiles lists the timing profiles.
