@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"waypoint/api/entrypointpb"
 	"waypoint/internal/wait"
 )
 
@@ -104,6 +106,117 @@ func TestSignalsReachTheChild(t *testing.T) {
 	p.signal(syscall.SIGTERM)
 	if got := p.code(); got != 9 {
 		t.Errorf("exit status %d", got)
+	}
+}
+
+// Whatever can be caught is passed on. A shell knows no names for them all, so
+// the child is this test binary.
+func TestSignalsOfEveryKindReachTheChild(t *testing.T) {
+	p := start(t, options{}, os.Args[0], asEcho)
+	p.prints("ready")
+	for n := 1; n <= 64; n++ {
+		sig := syscall.Signal(n)
+		switch sig {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGCHLD, syscall.SIGURG, syscall.SIGPIPE: // are about us
+		case syscall.SIGTERM, syscall.SIGINT: // begin the end
+		case syscall.SIGPROF, 32, 33, 34: // the Go runtime of the child cannot catch them
+		default:
+			p.signal(sig)
+			p.prints(fmt.Sprintf("got %d.", n))
+		}
+	}
+	p.signal(syscall.SIGTERM)
+	p.prints("got 15.")
+	if got := p.code(); got != 0 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+// The first real-time signal that glibc has for programs is among them.
+func TestSignalsThatTheRuntimeKeepsReachTheChild(t *testing.T) {
+	for _, sig := range []syscall.Signal{34, syscall.SIGPROF} {
+		p := start(t, options{}, "sh", "-c", fmt.Sprintf(`trap "echo got it" %d; echo ready; while :; do sleep 60 & wait $!; done`, sig))
+		p.prints("ready")
+		for n := range 3 {
+			p.signal(sig)
+			wait.For(t, patience, "the signal", func() bool { return strings.Count(p.out.String(), "got it") == n+1 })
+		}
+		p = start(t, options{}, "sh", "-c", `echo ready; exec sleep 60`)
+		p.prints("ready")
+		p.signal(sig)
+		if got := p.code(); got != 128+int(sig) {
+			t.Errorf("exit status %d after signal %d", got, sig)
+		}
+	}
+}
+
+func TestClosedStandardOutputDoesNoHarm(t *testing.T) {
+	for _, o := range []options{{}, {servers: homes(t, 1), wait: time.Millisecond}} {
+		cmd := exec.Command("sh", "-c", `exec "$@" <&- >&- 2>&-`, "sh", os.Args[0], asEntrypoint, "sh", "-c", "echo a; echo b >&2; exit 6")
+		cmd.Env = o.environ()
+		_ = cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got != 6 {
+			t.Errorf("exit status %d", got)
+		}
+	}
+}
+
+// Nobody reads what we write: the child waits for that only where it would
+// without us, and ends when it is told to.
+func TestBlockedOutputsKeepNobodyFromStartingAndEnding(t *testing.T) {
+	full := func() *os.File {
+		from, to, err := os.Pipe()
+		check(t, err)
+		t.Cleanup(func() { from.Close() })
+		check(t, to.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+		for err == nil {
+			_, err = to.Write(make([]byte, 4096))
+		}
+		return to
+	}
+	started := filepath.Join(t.TempDir(), "started")
+	stdout, stderr := full(), full()
+	cmd := exec.Command(os.Args[0], asEntrypoint, "sh", "-c", `trap "exit 8" TERM; : >`+started+`; while :; do sleep 60 & wait $!; done`)
+	o := options{servers: homes(t, 1), wait: time.Millisecond, grace: time.Second}
+	cmd.Env = append(o.environ(), EnvLogBytes+"=wrong")
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	check(t, cmd.Start())
+	stdout.Close()
+	stderr.Close()
+	wait.For(t, patience, "the start", func() bool { _, err := os.Stat(started); return err == nil })
+	check(t, cmd.Process.Signal(syscall.SIGTERM))
+	_ = cmd.Wait()
+	if got := cmd.ProcessState.ExitCode(); got != 8 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+// Without root there is less that can be done: no capability, no files.
+func TestWorksWithoutPrivileges(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // then every test is one of this
+	}
+	dir := t.TempDir()
+	check(t, os.Chmod(dir, 0o755))
+	h := homes(t, 1)
+	h[0].send(config(1, "A", "1"), func(c *entrypointpb.Config) {
+		c.Files = []*entrypointpb.ConfigFile{configFile(dir+"/x", "x")}
+	})
+	binary := filepath.Join(dir, "entrypoint")
+	text, err := os.ReadFile(os.Args[0])
+	check(t, err)
+	check(t, os.WriteFile(binary, text, 0o755))
+	for above := filepath.Dir(dir); above != "/tmp" && above != "/"; above = filepath.Dir(above) {
+		check(t, os.Chmod(above, 0o755))
+	}
+	var out, stderr buffer
+	cmd := exec.Command(binary, asEntrypoint, "sh", "-c", "(sh -c 'exit 4' &); echo A=$A; exit 5")
+	cmd.Env, cmd.Dir = options{servers: h}.environ(), "/"
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 54321, Gid: 54321}}
+	_ = cmd.Run()
+	if got := cmd.ProcessState.ExitCode(); got != 5 || out.String() != "A=1\n" || !strings.Contains(stderr.String(), "permission denied") {
+		t.Errorf("exit status %d, %q, %q", got, out.String(), stderr.String())
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 const (
 	asEntrypoint = "as-entrypoint" // first argument of the test binary run as one
+	asEcho       = "as-echo"       // and run as a program that says what signals it gets
 	envWait      = "TEST_CONFIG_WAIT"
 	patience     = 20 * time.Second
 )
@@ -28,10 +29,28 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == asEntrypoint {
 		os.Exit(beEntrypoint())
 	}
+	if len(os.Args) > 1 && os.Args[1] == asEcho {
+		os.Exit(beEcho())
+	}
 	// What is ignored here would be in everything that a test starts, such as a
 	// hangup under nohup. What is caught is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	os.Exit(m.Run())
+}
+
+func beEcho() int {
+	got := make(chan os.Signal, 64)
+	signal.Notify(got)
+	fmt.Println("ready")
+	for sig := range got {
+		if sig != syscall.SIGURG {
+			fmt.Printf("got %d.\n", sig)
+		}
+		if sig == syscall.SIGTERM {
+			return 0
+		}
+	}
+	return 1
 }
 
 func beEntrypoint() int {

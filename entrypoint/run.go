@@ -120,7 +120,8 @@ func within(limit time.Duration, fn func()) {
 
 // catchSignals catches everything that can be passed on to a child. Not among
 // them are SIGURG, with which the runtime interrupts itself, SIGPIPE, which is
-// about our own writes, and what we were started with ignored.
+// about our own writes, 32 and 33, which the C libraries use inside a process,
+// and what we were started with ignored.
 func catchSignals() chan os.Signal {
 	caught := make(chan os.Signal, signals)
 	for n := 1; n <= 64; n++ {
@@ -133,6 +134,7 @@ func catchSignals() chan os.Signal {
 			}
 		}
 	}
+	_ = catchRest(caught)
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE) // nobody listens: writes fail instead
 	return caught

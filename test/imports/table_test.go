@@ -168,7 +168,7 @@ func rows() []row {
 		{"session/sessiontest", "api/authpb api/commandpb api/configpb api/deploymentpb api/entrypointpb api/execpb api/logspb errs internal/ids rpc/entrypoint rpc/node rpc/rpctest session", "grpc"},
 		{"agent", "api/nodepb cluster errs fsm internal/task jobs protocol rollout rpc/auth rpc/cluster rpc/config rpc/deployment rpc/entrypoint rpc/exec rpc/job rpc/logs rpc/node rpc/project rpc/read rpc/runner rpc/serve rpc/version session state version", "grpc hclog"},
 		{"runner", "api/configpb api/deploymentpb api/jobpb api/projectpb api/runnerpb config errs internal/backoff internal/headtail internal/ids internal/task plugin plugin/child plugin/execbuild plugin/local plugin/noop version", "grpc hclog zstd"},
-		{"entrypoint", "api/entrypointpb api/execpb api/logspb client errs internal/backoff internal/ids internal/replay internal/task logs version", "hclog sys"},
+		{"entrypoint", "api/entrypointpb api/execpb api/logspb client errs internal/atomicfile internal/backoff internal/ids internal/replay internal/task logs version", "hclog sys"},
 		{"command/contexts", "errs internal/atomicfile", ""},
 		{"command/output", "api/jobpb api/logspb", "protobuf"},
 		{"command", "agent api/authpb api/clusterpb api/configpb api/deploymentpb api/execpb api/jobpb api/logspb api/projectpb api/runnerpb api/versionpb client cluster command/contexts command/output config errs internal/backoff internal/ids protocol runner version", "cli complete grpc hclog protobuf term"},
