@@ -1,19 +1,22 @@
 package command
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/posener/complete"
 
 	"waypoint/api/deploymentpb"
 	"waypoint/api/execpb"
-	"waypoint/errs"
+	"waypoint/client/exec"
+	"waypoint/command/output"
 	"waypoint/internal/ids"
 )
 
@@ -32,7 +35,7 @@ func execCommand() *Command {
 		Args:     "-- COMMAND [ARG...]",
 		Help: `The command is looked up in the app's PATH and has the app's environment. The exit code is the command's, 128 plus its number if a signal ended it, and 1 if it could not be run.
 
-Signals are passed on. Without a terminal a third Ctrl-C gives the session up.`,
+Signals are passed on. Without a terminal a third Ctrl-C gives the session up. When a server is lost the session goes on through another one, after a pause of up to 10s. A command called "list" needs the "--": "waypoint exec list" shows what was run.`,
 		Examples: `waypoint exec -it -- sh
 			waypoint exec -app=web -- ps aux
 			waypoint exec -i -- sh -c 'cat >/tmp/in' <file`,
@@ -58,204 +61,116 @@ Signals are passed on. Without a terminal a third Ctrl-C gives the session up.`,
 				if err != nil {
 					return err
 				}
-				s := &execSession{env: env, node: cc, open: &execpb.Open{
+				open := &execpb.Open{
 					SessionId: ids.New(), App: ref, InstanceId: id, Argv: args,
 					Stdin: stdin || both, Tty: tty || both,
-				}}
-				return s.run(ctx)
+				}
+				return runExec(ctx, env, cc, open)
 			})
 		},
 	}
 }
 
-const (
-	stdinChunk = 31 << 10         // bytes in one message, as the proto says
-	pingEvery  = 15 * time.Second // keeps the stream alive while nothing is typed
-	giveUpAt   = 3                // interrupts without a terminal
-)
-
-// execSession is one command in one instance.
-type execSession struct {
-	env  *Env
-	node Conn
-	open *execpb.Open
-	sent uint64 // bytes of standard input
-}
-
-func (s *execSession) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.prepareTerminal()
-	signals, stopSignals := s.env.Signals(s.forwarded()...)
-	defer stopSignals()
-	stream, err := execpb.NewExecClient(s.node).Start(ctx)
-	if err != nil {
-		return fmt.Errorf("exec: %w", err)
+// runExec runs a command in an instance; its exit code, unless 0, is the error.
+func runExec(ctx context.Context, env *Env, cc Conn, open *execpb.Open) error {
+	cfg := exec.Config{Open: open, Stdin: env.Stdin, Stdout: env.Stdout, Stderr: env.Stderr}
+	sigs := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+	if open.GetTty() {
+		cfg.Size = func() *execpb.WindowSize { return windowSize(env) }
+		open.Term, open.Size = env.Getenv("TERM"), cfg.Size()
+		sigs = append(sigs, syscall.SIGWINCH)
 	}
-	if err := stream.Send(&execpb.Input{Kind: &execpb.Input_Open{Open: s.open}}); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("exec: %w", err)
-	}
-	restore := func() {}
-	if s.open.GetTty() && s.open.GetStdin() && s.env.Terminal.Is(s.env.Stdin) {
-		if restore, err = s.env.Terminal.Raw(s.env.Stdin); err != nil {
+	raw := open.GetTty() && open.GetStdin() && env.Terminal.Is(env.Stdin)
+	if raw {
+		restore, err := env.Terminal.Raw(env.Stdin)
+		if err != nil {
 			return fmt.Errorf("exec: prepare the terminal: %w", err)
 		}
+		defer restore()
+	} else if env.Terminal.Is(env.Stderr) {
+		cfg.Notice = func(text string) { fmt.Fprintln(env.Stderr, text) }
 	}
-	pumped := make(chan error, 1)
-	go func() {
-		err := s.pump(ctx, stream, signals)
-		if err != nil {
-			cancel()
-		}
-		pumped <- err
-	}()
-	code, err := s.receive(stream)
-	cancel()
-	restore()
-	if given := <-pumped; given != nil {
-		err = given
-	}
-	switch {
-	case err != nil:
-		return err
-	case code != 0:
+	signals, stop := env.Signals(sigs...)
+	defer stop()
+	cfg.Signals = signals
+	code, err := exec.Run(ctx, execpb.NewExecClient(cc), cfg)
+	if err == nil && code != 0 {
 		return exitCode(code)
 	}
-	return nil
+	return err
 }
 
-func (s *execSession) prepareTerminal() {
-	if s.open.GetTty() {
-		s.open.Term = s.env.Getenv("TERM")
-		s.open.Size = s.size()
-	}
-}
-
-// size is the terminal's, or the usual one where there is none.
-func (s *execSession) size() *execpb.WindowSize {
-	rows, columns, err := s.env.Terminal.Size(s.env.Stdout)
+// windowSize is the terminal's, or the usual one where there is none.
+func windowSize(env *Env) *execpb.WindowSize {
+	rows, columns, err := env.Terminal.Size(env.Stdout)
 	if err != nil || rows <= 0 || columns <= 0 {
 		return &execpb.WindowSize{Rows: 24, Columns: 80}
 	}
 	return &execpb.WindowSize{Rows: uint32(rows), Columns: uint32(columns)}
 }
 
-func (s *execSession) forwarded() []os.Signal {
-	sigs := []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
-	if s.open.GetTty() {
-		sigs = append(sigs, syscall.SIGWINCH)
-	}
-	return sigs
-}
+func execListCommand() *Command {
+	f, list := newListFlags()
+	var instance string
+	var running bool
+	f.String(&instance, "instance", "", complete.PredictAnything, "only in the `instance` of this id, or of this end of an id")
+	f.Bool(&running, "running", "only those that have not ended")
+	list.limited(f)
+	return &Command{
+		Synopsis: "List what was run inside instances",
+		Help: filterHelp + ` WHO is the subject of the token that asked. To run a program that is called "list", write "waypoint exec -- list".
 
-// pump is the only sender: standard input, signals, sizes and pings. Its error
-// is set if it gave the session up.
-func (s *execSession) pump(ctx context.Context, stream execpb.Exec_StartClient, signals <-chan os.Signal) error {
-	defer func() { _ = stream.CloseSend() }()
-	input := s.readStdin(ctx)
-	ping := time.NewTicker(pingEvery)
-	defer ping.Stop()
-	for interrupts := 0; ; {
-		message := &execpb.Input{}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ping.C:
-			message.Kind = &execpb.Input_Ping{Ping: true}
-		case data, ok := <-input:
-			if ok {
-				message.Kind, message.Offset = &execpb.Input_Stdin{Stdin: data}, s.sent
-				s.sent += uint64(len(data))
-				break
-			}
-			input = nil
-			message.Kind = &execpb.Input_StdinEof{StdinEof: true}
-		case sig := <-signals:
-			message = s.signal(sig)
-			if sig == syscall.SIGINT || sig == syscall.SIGTERM {
-				interrupts++
-			}
-			if interrupts >= giveUpAt {
-				message.Kind = &execpb.Input_Close{Close: true}
-			}
-		}
-		// A broken stream is the receiver's to report.
-		if stream.Send(message) != nil {
-			return nil
-		}
-		if message.GetClose() {
-			return errs.New(errs.Canceled, "exec: given up; the command may go on for some seconds")
-		}
-	}
-}
-
-func (s *execSession) signal(sig os.Signal) *execpb.Input {
-	if sig == syscall.SIGWINCH {
-		return &execpb.Input{Kind: &execpb.Input_Size{Size: s.size()}}
-	}
-	number, _ := sig.(syscall.Signal)
-	return &execpb.Input{Kind: &execpb.Input_Signal{Signal: int32(number)}}
-}
-
-// readStdin hands out standard input in chunks; the channel is closed at its
-// end. A read cannot be called off, so nobody can wait for the reader: it ends
-// with its next byte or with the process.
-func (s *execSession) readStdin(ctx context.Context) <-chan []byte {
-	if !s.open.GetStdin() {
-		return nil
-	}
-	input := make(chan []byte)
-	go func() {
-		defer close(input)
-		for {
-			buf := make([]byte, stdinChunk)
-			n, err := s.env.Stdin.Read(buf)
-			if n > 0 {
-				select {
-				case input <- buf[:n]:
-				case <-ctx.Done():
-					return
+EXIT is empty while the command runs, and "?" if nobody could tell how it ended: -json says why.`,
+		Examples: `waypoint exec list -app=web -running`,
+		Flags:    f,
+		Run: func(ctx context.Context, env *Env, args []string) error {
+			return list.filtered(ctx, env, args, func(ctx context.Context, cc Conn, ref *deploymentpb.AppRef) error {
+				req := &execpb.ListSessionsRequest{App: ref, Running: running, Limit: uint32(list.limit)}
+				var err error
+				if req.InstanceId, err = instanceID(ctx, deploymentpb.NewDeploymentServiceClient(cc), ref, instance); err != nil {
+					return err
 				}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return input
-}
-
-// receive writes what comes and returns the command's exit code.
-func (s *execSession) receive(stream execpb.Exec_StartClient) (code int, err error) {
-	node, opened := s.node.Current(), false
-	for {
-		message, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return 0, errs.New(errs.Unavailable, "exec: the session ended without the command's exit code")
-		}
-		if err != nil && !opened {
-			return 0, err // the server says by itself what it could not do
-		}
-		if lost(err) {
-			return 0, fmt.Errorf("exec: the session through %s is lost: %w; the command is ended there; run it again, another server will take it", orUnknown(node), err)
-		}
-		if err != nil {
-			return 0, fmt.Errorf("exec: %w", err)
-		}
-		switch kind := message.GetKind().(type) {
-		case *execpb.Output_Opened:
-			opened = true
-		case *execpb.Output_Stdout:
-			_, err = s.env.Stdout.Write(kind.Stdout)
-		case *execpb.Output_Stderr:
-			_, err = s.env.Stderr.Write(kind.Stderr)
-		case *execpb.Output_Exit:
-			return int(kind.Exit.GetCode()), nil
-		case *execpb.Output_Refused:
-			return 0, fmt.Errorf("exec: %w", errs.FromProto(kind.Refused))
-		}
-		if err != nil {
-			return 0, fmt.Errorf("exec: write output: %w", err)
-		}
+				reply, err := execpb.NewExecClient(cc).ListSessions(ctx, req)
+				if err != nil {
+					return fmt.Errorf("list exec sessions: %w", err)
+				}
+				return list.conn.show(env, reply, orHint(execTable(env, reply.GetSessions()), "There are no exec sessions; \"waypoint exec\" opens one."))
+			})
+		},
 	}
 }
+
+func execTable(env *Env, sessions []*execpb.Session) *output.Table {
+	table := output.NewTable("ID", "APP", "INSTANCE", "WHO", "COMMAND", "STARTED", "DURATION", "EXIT")
+	for _, s := range sessions {
+		end, exit := env.Now(), ""
+		if s.GetEndedAt() != nil {
+			end, exit = s.GetEndedAt().AsTime(), "?"
+		}
+		if s.GetExit() != nil {
+			exit = fmt.Sprint(s.GetExit().GetCode())
+		}
+		table.Row(s.GetId(), appPath(s.GetApp()), s.GetInstanceId(), cmp.Or(s.GetSubject(), s.GetTokenId()), commandLine(s),
+			output.Ago(env.Now(), s.GetStartedAt()), end.Sub(s.GetStartedAt().AsTime()).Round(time.Second).String(), exit)
+	}
+	return table
+}
+
+const shownCommand = 60 // characters
+
+// commandLine is a command as a shell would take it, shortened for a table.
+func commandLine(s *execpb.Session) string {
+	words := make([]string, len(s.GetArgv()))
+	for i, word := range s.GetArgv() {
+		if words[i] = word; word == "" || strings.ContainsFunc(word, special) {
+			words[i] = strconv.Quote(word)
+		}
+	}
+	line := []rune(strings.Join(words, " "))
+	if len(line) > shownCommand || s.GetArgvCut() {
+		line = append(line[:min(len(line), shownCommand-1)], '…')
+	}
+	return string(line)
+}
+
+func special(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) || r == '"' }

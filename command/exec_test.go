@@ -6,9 +6,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"waypoint/api/deploymentpb"
 	"waypoint/api/errpb"
@@ -38,6 +40,12 @@ func stdoutOf(text string) *execpb.Output {
 	return &execpb.Output{Kind: &execpb.Output_Stdout{Stdout: []byte(text)}}
 }
 
+// begun says that the command has been started, by an entrypoint that keeps
+// nothing.
+func begun() *execpb.Output {
+	return &execpb.Output{Kind: &execpb.Output_Opened{Opened: &execpb.Opened{InstanceId: idA}}}
+}
+
 func exit(code int32) *execpb.Output {
 	return &execpb.Output{Kind: &execpb.Output_Exit{Exit: &execpb.Exit{Code: code}}}
 }
@@ -61,7 +69,7 @@ func TestExecReturnsTheCommandsExitCode(t *testing.T) {
 		if gave != code || stdout != "out\n" || stderr != "err\n" {
 			t.Errorf("exit code %d, want %d; %q, %q", gave, code, stdout, stderr)
 		}
-		want := &execpb.Open{SessionId: got.GetSessionId(), App: web(), Argv: []string{"ls", "-h", "-json"}}
+		want := &execpb.Open{SessionId: got.GetSessionId(), App: web(), Argv: []string{"ls", "-h", "-json"}, Resumable: true}
 		if !proto.Equal(got, want) || len(got.GetSessionId()) != fullID {
 			t.Errorf("opened %v, want %v", got, want)
 		}
@@ -70,9 +78,12 @@ func TestExecReturnsTheCommandsExitCode(t *testing.T) {
 
 func TestExecSendsStandardInputToItsEnd(t *testing.T) {
 	w := execWorld(t)
-	w.Stdin = strings.NewReader(strings.Repeat("x", stdinChunk+5))
+	w.Stdin = strings.NewReader(strings.Repeat("x", 31<<10+5))
 	w.cluster.serves(func(open *execpb.Open, receive func() (*execpb.Input, error), send func(*execpb.Output) error) error {
 		var total uint64
+		if err := send(begun()); err != nil {
+			return err
+		}
 		for {
 			in, err := receive()
 			switch {
@@ -80,7 +91,7 @@ func TestExecSendsStandardInputToItsEnd(t *testing.T) {
 				return err
 			case in.GetStdinEof():
 				return errors.Join(send(stdoutOf(strings.Repeat(".", int(total/1024)))), send(exit(0)))
-			case len(in.GetStdin()) > stdinChunk || in.GetOffset() != total:
+			case len(in.GetStdin()) > 31<<10 || in.GetOffset() != total:
 				return errs.New(errs.Invalid, "%d bytes at %d after %d", len(in.GetStdin()), in.GetOffset(), total)
 			}
 			total += uint64(len(in.GetStdin()))
@@ -99,6 +110,9 @@ func TestExecWithATerminalIsRawAndFollowsItsSize(t *testing.T) {
 	w.cluster.serves(func(open *execpb.Open, receive func() (*execpb.Input, error), send func(*execpb.Output) error) error {
 		if !open.GetTty() || !open.GetStdin() || open.GetTerm() != "xterm" || open.GetSize().GetRows() != 40 || open.GetSize().GetColumns() != 100 {
 			return errs.New(errs.Invalid, "opened %v", open)
+		}
+		if err := send(begun()); err != nil {
+			return err
 		}
 		w.signals <- syscall.SIGWINCH
 		message, err := receive()
@@ -128,7 +142,10 @@ func TestExecWithATerminalIsRawAndFollowsItsSize(t *testing.T) {
 
 func TestThirdInterruptGivesTheSessionUp(t *testing.T) {
 	w := execWorld(t)
-	w.cluster.serves(func(_ *execpb.Open, receive func() (*execpb.Input, error), _ func(*execpb.Output) error) error {
+	w.cluster.serves(func(_ *execpb.Open, receive func() (*execpb.Input, error), send func(*execpb.Output) error) error {
+		if err := send(begun()); err != nil {
+			return err
+		}
 		for range 2 {
 			w.signals <- syscall.SIGINT
 			if in, err := receive(); err != nil || in.GetSignal() != int32(syscall.SIGINT) {
@@ -159,7 +176,7 @@ func TestExecSaysWhyThereIsNoSession(t *testing.T) {
 		return errors.Join(send(&execpb.Output{Kind: &execpb.Output_Opened{Opened: &execpb.Opened{}}}),
 			errs.New(errs.Unavailable, "the instance's node is lost"))
 	})
-	w.fails(codeFailed, "exec: the session through 10.0.0.1:9701 is lost: the instance's node is lost", "exec", "sh")
+	w.fails(codeFailed, "exec: the session is lost: the instance's node is lost", "exec", "sh")
 	w.cluster.serves(func(*execpb.Open, func() (*execpb.Input, error), func(*execpb.Output) error) error { return nil })
 	w.fails(codeFailed, "without the command's exit code", "exec", "sh")
 }
@@ -174,4 +191,67 @@ func TestExecNeedsToKnowTheApp(t *testing.T) {
 		return errors.Join(send(stdoutOf(open.GetInstanceId())), send(exit(0)))
 	})
 	w.prints(idA, "exec", "-instance=0000A", "sh")
+}
+
+func TestExecGoesOnWhenItsStreamIsLost(t *testing.T) {
+	w := execWorld(t)
+	w.terminal.of = map[any]bool{w.err: true}
+	streams := 0
+	w.cluster.serves(func(open *execpb.Open, receive func() (*execpb.Input, error), send func(*execpb.Output) error) error {
+		answer := begun()
+		answer.GetOpened().Resumable = true
+		streams++
+		if streams == 1 {
+			return errors.Join(send(answer), send(stdoutOf("hello ")), errs.New(errs.Unavailable, "the node is lost"))
+		}
+		if open.GetResume().GetStdout() != 6 || open.GetInstanceId() != idA {
+			return errs.New(errs.Invalid, "opened %v", open)
+		}
+		world := stdoutOf("world\n")
+		world.Offset = 6
+		if err := errors.Join(send(answer), send(world), send(exit(4))); err != nil {
+			return err
+		}
+		for {
+			if in, err := receive(); err != nil || in.GetAck().GetExit() {
+				return err
+			}
+		}
+	})
+	if code, stdout, stderr := w.run("exec", "--", "greet"); code != 4 || stdout != "hello world\n" || stderr != "" {
+		t.Errorf("exit code %d; %q, %q", code, stdout, stderr)
+	}
+}
+
+func TestExecListShowsWhatWasRun(t *testing.T) {
+	w := execWorld(t)
+	at := func(before time.Duration) *timestamppb.Timestamp { return timestamppb.New(w.Now().Add(-before)) }
+	w.cluster.answer("waypoint.exec.Exec/ListSessions", &execpb.ListSessionsResponse{Sessions: []*execpb.Session{
+		{Id: "S1", App: web(), InstanceId: idA, Subject: "alice", Argv: []string{"sh", "-c", "echo a  b"}, StartedAt: at(time.Minute)},
+		{Id: "S2", App: web(), InstanceId: idA, TokenId: "T", Argv: []string{strings.Repeat("x", 80)}, StartedAt: at(time.Hour), EndedAt: at(50 * time.Minute), Exit: &execpb.Exit{Code: 137}},
+		{Id: "S3", App: web(), InstanceId: idA, Subject: "bob", Argv: []string{"ls"}, ArgvCut: true, StartedAt: at(time.Hour), EndedAt: at(time.Hour), Error: "its end is not known"},
+	}})
+	code, stdout, _ := w.run("exec", "list", "-instance="+idA, "-running", "-limit=5")
+	request := w.cluster.request("waypoint.exec.Exec/ListSessions").(*execpb.ListSessionsRequest)
+	if code != 0 || request.GetInstanceId() != idA || !request.GetRunning() || request.GetLimit() != 5 || request.GetApp().GetProject() != "shop" {
+		t.Errorf("exit code %d, asked for %v", code, request)
+	}
+	for _, want := range []string{"WHO", `sh -c "echo a  b"`, "alice", "1m0s", "137", "10m0s", "ls…", "?", strings.Repeat("x", 59) + "…"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+	if code, stdout, _ := w.run("exec", "list", "-json"); code != 0 || !strings.Contains(stdout, `"its end is not known"`) {
+		t.Errorf("exit code %d: %s", code, stdout)
+	}
+}
+
+func TestProgramCalledListIsRun(t *testing.T) {
+	w := execWorld(t)
+	w.cluster.serves(func(open *execpb.Open, _ func() (*execpb.Input, error), send func(*execpb.Output) error) error {
+		return errors.Join(send(stdoutOf(strings.Join(open.GetArgv(), "|"))), send(exit(0)))
+	})
+	w.prints("list", "exec", "--", "list")
+	w.prints("list|x", "exec", "-app=web", "list", "x")
+	w.prints("list|x", "exec", "--", "list", "x")
 }

@@ -43,6 +43,7 @@ func commands() []entry {
 		{"status", groupRunning, statusCommand},
 		{"logs", groupRunning, logsCommand},
 		{"exec", groupRunning, execCommand},
+		{"exec list", "", execListCommand},
 		{"config", groupRunning, group("config", "Configuration variables of apps", "waypoint config set GREETING=hello")},
 		{"config set", "", configSetCommand},
 		{"config get", "", configGetCommand},

@@ -225,6 +225,9 @@ func (in *Instances) leave(a *attach, cause error) {
 	if inst.exited {
 		inst.ring.Close()
 	}
+	if in.draining {
+		moveExecs(in.execs, inst.id)
+	}
 	if in.live--; in.live == 0 && in.empty != nil {
 		close(in.empty)
 		in.empty = nil

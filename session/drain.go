@@ -7,8 +7,9 @@ import (
 )
 
 // Drain refuses new instances, asks those that are attached to move to the other
-// servers, spread over them, and waits until they have gone or ctx ends. It
-// returns how many are left.
+// servers, spread over them, and waits until they have gone or ctx ends. The
+// resumable exec sessions of those that have gone are let go of. It returns how
+// many instances are left.
 func (in *Instances) Drain(ctx context.Context) int {
 	in.mu.Lock()
 	in.draining = true

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"waypoint/api/deploymentpb"
 	"waypoint/api/entrypointpb"
 	"waypoint/api/execpb"
 	"waypoint/errs"
@@ -18,6 +19,8 @@ const (
 	execChunk     = 31 << 10        // stdin bytes per message
 	execGoodbye   = 2 * time.Second // for the close of a client that left to go out
 	execCloseWait = 5 * time.Second // for the exit code after an explicit close
+	resumeTimeout = 3 * time.Second // for an entrypoint to go on with a session
+	execAckWait   = 2 * time.Second // for the exit's acknowledgement
 )
 
 // ExecSide is the side of an exec session that asked for it.
@@ -37,6 +40,10 @@ type execSession struct {
 	id         string
 	instance   string
 	deployment string
+	token      string // id of the token that opened it
+	resumable  bool
+	row        *deploymentpb.Instance
+	end        context.CancelCauseFunc
 	taken      bool            // guarded by Instances.mu
 	arrived    chan execCaller // of capacity 1
 	done       chan struct{}   // closed at the end
@@ -48,36 +55,50 @@ type execCaller struct {
 	first  *execpb.Output // what came with its first message, if anything
 }
 
-// Exec runs one session in an instance that is attached here. It returns nil
-// when the command's end, or the refusal to start it, has been sent to side; no
-// other end is reported twice. It fails with KIND_UNAVAILABLE if the instance is
-// not attached here, does not answer, or goes away. It may return while side is
-// still in Recv or Send: side's stream must end then.
+// Exec runs one session in an instance that is attached here, or goes on with
+// one. It returns nil when the command's end, or the refusal to start it, has
+// been sent to side; no other end is reported twice. It fails with
+// KIND_UNAVAILABLE if the instance is not attached here, does not answer, or goes
+// away; a resumable session then waits in the instance. It may return while side
+// is still in Recv or Send: side's stream must end then.
 func (in *Instances) Exec(ctx context.Context, open *execpb.Open, side ExecSide) error {
 	ctx, end, err := in.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer end(nil)
-	s, err := in.order(open)
+	s, err := in.order(open, end)
 	if err != nil {
 		return err
 	}
 	defer in.closeExec(s)
-	timer := time.NewTimer(in.cfg.ExecTimeout)
+	record := newRecorded(side, in.records, open, s.row)
+	err = s.carry(ctx, in, open, record)
+	record.leave(err)
+	return err
+}
+
+// carry waits for the instance to take the session up and carries it.
+func (s *execSession) carry(ctx context.Context, in *Instances, open *execpb.Open, side ExecSide) error {
+	limit := in.cfg.ExecTimeout
+	if open.GetResume() != nil {
+		limit = min(limit, resumeTimeout) // the asking side has other nodes to try
+	}
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case caller := <-s.arrived:
-		return in.pump(ctx, open, side, caller, s.done)
+		return s.pump(ctx, in.spawn, open, side, caller)
 	case <-timer.C:
-		return errs.New(errs.Unavailable, "exec: instance %s did not answer within %s: its entrypoint may be busy or gone", s.instance, in.cfg.ExecTimeout)
+		return errs.New(errs.Unavailable, "exec: instance %s did not answer within %s: its entrypoint may be busy or gone", s.instance, limit)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// order registers a session and asks the instance to take it up.
-func (in *Instances) order(open *execpb.Open) (*execSession, error) {
+// order registers a session and asks the instance to take it up. Who resumes a
+// session that is still carried here takes it over.
+func (in *Instances) order(open *execpb.Open, end context.CancelCauseFunc) (*execSession, error) {
 	if len(open.GetArgv()) == 0 {
 		return nil, errs.New(errs.Invalid, "exec: no command given")
 	}
@@ -90,15 +111,23 @@ func (in *Instances) order(open *execpb.Open) (*execSession, error) {
 	if inst == nil || inst.live == nil {
 		return nil, errs.New(errs.Unavailable, "exec: instance %s is not attached to this node", open.GetInstanceId())
 	}
-	if in.execs[open.GetSessionId()] != nil {
+	older := in.execs[open.GetSessionId()]
+	switch {
+	case older != nil && open.GetResume() == nil:
 		return nil, errs.New(errs.AlreadyExists, "exec: session %s is open already", open.GetSessionId())
+	case older != nil && (older.token != open.GetTokenId() || older.instance != inst.id):
+		return nil, errs.New(errs.PermissionDenied, "exec: session %s cannot be resumed: it belongs to another token or instance", open.GetSessionId())
 	}
 	s := &execSession{
+		token: open.GetTokenId(), resumable: open.GetResumable() || open.GetResume() != nil, row: inst.live.row, end: end,
 		id: open.GetSessionId(), instance: inst.id, deployment: inst.deployment,
 		arrived: make(chan execCaller, 1), done: make(chan struct{}),
 	}
 	if !inst.live.out.order(&entrypointpb.Down{Kind: &entrypointpb.Down_Exec{Exec: &entrypointpb.ExecOpen{SessionId: s.id}}}) {
 		return nil, errs.New(errs.Exhausted, "exec: too many messages wait for instance %s", inst.id)
+	}
+	if older != nil {
+		older.end(errs.New(errs.Canceled, "exec: session %s goes on over another connection", s.id))
 	}
 	in.execs[s.id] = s
 	return s, nil
@@ -107,8 +136,20 @@ func (in *Instances) order(open *execpb.Open) (*execSession, error) {
 func (in *Instances) closeExec(s *execSession) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	delete(in.execs, s.id)
+	if in.execs[s.id] == s {
+		delete(in.execs, s.id)
+	}
 	close(s.done)
+}
+
+// moveExecs ends what is carried here of an instance that has moved, so that
+// both sides go on elsewhere. What is not resumable stays as long as it can.
+func moveExecs(execs map[string]*execSession, instance string) {
+	for _, s := range execs {
+		if s.instance == instance && s.resumable {
+			s.end(errs.New(errs.Unavailable, "exec: this node is leaving and the instance has moved to another one"))
+		}
+	}
 }
 
 // ServeExec serves an entrypoint's Exec call: it hands the stream to the session
@@ -146,52 +187,54 @@ func (in *Instances) ServeExec(ctx context.Context, stream ExecStream, deploymen
 
 // pump carries both directions until one of them ends the session. Each holds
 // one message at a time; the streams' flow control does the rest.
-func (in *Instances) pump(ctx context.Context, open *execpb.Open, side ExecSide, caller execCaller, done <-chan struct{}) error {
+func (s *execSession) pump(ctx context.Context, spawn func(func()) bool, open *execpb.Open, side ExecSide, caller execCaller) error {
 	if err := caller.stream.Send(&execpb.Input{Kind: &execpb.Input_Open{Open: open}}); err != nil {
 		return errLost(err)
 	}
-	outputs, inputs := make(chan error, 1), make(chan error, 1)
-	if !in.spawn(func() { outputs <- task.Protect(func() error { return pumpOutput(side, caller) }) }) ||
-		!in.spawn(func() { inputs <- task.Protect(func() error { return pumpInput(ctx, side, caller.stream, done) }) }) {
+	outputs, inputs, closed := make(chan error, 1), make(chan error, 1), make(chan struct{}, 1)
+	input := inputPump{side: side, stream: caller.stream, resumable: s.resumable, done: s.done, closed: closed}
+	if !spawn(func() { outputs <- task.Protect(func() error { return pumpOutput(side, caller) }) }) ||
+		!spawn(func() { inputs <- task.Protect(func() error { return input.run(ctx) }) }) {
 		return errShutdown()
 	}
-	select {
-	case err := <-outputs:
-		return err
-	case err := <-inputs:
-		if err != nil {
+	var late <-chan time.Time
+	for {
+		select {
+		case err := <-outputs:
+			if err == nil && s.resumable && inputs != nil {
+				await(ctx, inputs, execAckWait)
+			}
 			return err
+		case err := <-inputs:
+			if err != nil {
+				return err
+			}
+			inputs = nil
+		case <-closed:
+			timer := time.NewTimer(execCloseWait)
+			defer timer.Stop()
+			late = timer.C
+		case <-late:
+			return errs.New(errs.Unavailable, "exec: session closed; the instance has not said how the command ended within %s", execCloseWait)
+		case <-ctx.Done():
+			if !s.resumable {
+				// The input direction tells the instance that the asking side has gone.
+				await(context.WithoutCancel(ctx), inputs, execGoodbye)
+			}
+			return context.Cause(ctx)
 		}
-		return awaitExit(ctx, outputs)
-	case <-ctx.Done():
-		return leaveBehind(ctx, inputs)
 	}
 }
 
-// awaitExit waits for the command's end after an explicit close.
-func awaitExit(ctx context.Context, outputs <-chan error) error {
-	timer := time.NewTimer(execCloseWait)
+// await waits for a direction to end, but not for long.
+func await(ctx context.Context, direction <-chan error, limit time.Duration) {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case err := <-outputs:
-		return err
+	case <-direction:
 	case <-timer.C:
-		return errs.New(errs.Unavailable, "exec: session closed; the instance has not said how the command ended within %s", execCloseWait)
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
-}
-
-// leaveBehind gives the input direction a moment to tell the instance that the
-// asking side has gone.
-func leaveBehind(ctx context.Context, inputs <-chan error) error {
-	timer := time.NewTimer(execGoodbye)
-	defer timer.Stop()
-	select {
-	case <-inputs:
-	case <-timer.C:
-	}
-	return context.Cause(ctx)
 }
 
 // pumpOutput returns nil after the last message of the session.
@@ -214,34 +257,66 @@ func pumpOutput(side ExecSide, caller execCaller) error {
 	}
 }
 
-// pumpInput returns nil after an explicit close, which the command may still
-// answer. When the asking side leaves without one, it closes the session for it.
-// Once done is closed it sends nothing any more.
-func pumpInput(ctx context.Context, side ExecSide, stream ExecStream, done <-chan struct{}) error {
+// inputPump carries what goes towards the command.
+type inputPump struct {
+	side      ExecSide
+	stream    ExecStream
+	resumable bool
+	done      <-chan struct{} // closed at the session's end: nothing is sent any more
+	closed    chan<- struct{} // gets a token after an explicit close
+}
+
+// run returns nil when nothing more can follow: after an explicit close, which
+// the command may still answer, or after the exit of a resumable session was
+// acknowledged. When the asking side of a session that is not resumable leaves
+// without a close, it closes the session for it.
+func (p inputPump) run(ctx context.Context) error {
 	for {
-		message, err := side.Recv()
+		message, err := p.side.Recv()
 		if errors.Is(err, io.EOF) { // it sends no more, but still listens
-			if err := stream.Send(&execpb.Input{Kind: &execpb.Input_StdinEof{StdinEof: true}}); err != nil {
+			if err := p.endInput(); err != nil {
 				return errLost(err)
 			}
 			<-ctx.Done()
 			err = context.Cause(ctx)
 		}
 		if err != nil {
-			select {
-			case <-done:
-			default:
-				_ = stream.Send(&execpb.Input{Kind: &execpb.Input_Close{Close: true}})
-			}
+			p.abandon()
 			return errs.New(errs.Canceled, "exec: the side that asked for the session has gone: %w", err)
 		}
 		for _, part := range chunks(message) {
-			if err := stream.Send(part); err != nil {
+			if err := p.stream.Send(part); err != nil {
 				return errLost(err)
 			}
 		}
 		if message.GetClose() {
+			select {
+			case p.closed <- struct{}{}:
+			default:
+			}
+		}
+		if message.GetAck().GetExit() || message.GetClose() && !p.resumable {
 			return nil
+		}
+	}
+}
+
+// endInput tells the command that there is no more input. In a resumable
+// session that is said in so many words, or not at all.
+func (p inputPump) endInput() error {
+	if p.resumable {
+		return nil
+	}
+	return p.stream.Send(&execpb.Input{Kind: &execpb.Input_StdinEof{StdinEof: true}})
+}
+
+// abandon closes a session whose asking side has left and cannot come back.
+func (p inputPump) abandon() {
+	select {
+	case <-p.done:
+	default:
+		if !p.resumable {
+			_ = p.stream.Send(&execpb.Input{Kind: &execpb.Input_Close{Close: true}})
 		}
 	}
 }
@@ -262,5 +337,5 @@ func chunks(message *execpb.Input) []*execpb.Input {
 }
 
 func errLost(err error) error {
-	return errs.New(errs.Unavailable, "exec: the connection to the instance was lost, and the session with it: %w", err)
+	return errs.New(errs.Unavailable, "exec: the connection to the instance was lost: %w", err)
 }

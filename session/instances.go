@@ -77,8 +77,10 @@ func (c InstancesConfig) withDefaults() InstancesConfig {
 type Instances struct {
 	cfg      InstancesConfig
 	rows     *rows
+	records  *execRecords
 	logBytes logBytes
 	started  chan struct{}   // closed when Run has begun
+	leaving  chan struct{}   // closed when its context has ended
 	base     context.Context // Run's, once it has begun
 
 	life   sync.Mutex
@@ -112,7 +114,9 @@ func NewInstances(cfg InstancesConfig) *Instances {
 	return &Instances{
 		cfg:     cfg,
 		rows:    newRows(cfg),
+		records: newExecRecords(cfg),
 		started: make(chan struct{}),
+		leaving: make(chan struct{}),
 		byID:    map[string]*instance{},
 		groups:  map[string]*group{},
 		execs:   map[string]*execSession{},
@@ -125,19 +129,24 @@ func (in *Instances) Run(ctx context.Context) error {
 	base, cancel := context.WithCancelCause(ctx)
 	in.base, in.rows.refused = base, in.rowRefused
 	close(in.started)
-	err := task.Run(ctx, in.rows.run, in.reconcile, turns{in}.run, in.housekeep)
+	err := task.Run(ctx, in.rows.run, in.records.run, in.reconcile, turns{in}.run, in.housekeep)
 
+	close(in.leaving)
 	cancel(errShutdown())
 	in.life.Lock()
 	in.closed = true
 	in.life.Unlock()
 	in.tasks.Wait()
+	in.records.flush(context.WithoutCancel(ctx))
 	return err
 }
 
 func errShutdown() error {
 	return errs.New(errs.Unavailable, "this node is shutting down: use another one")
 }
+
+// Leaving is closed when this node ends what is attached to it.
+func (in *Instances) Leaving() <-chan struct{} { return in.leaving }
 
 // spawn starts fn, for which Run waits. It returns false after the end of Run.
 // A panic in fn is logged and does not end the node.

@@ -1,6 +1,6 @@
 // Package exec serves users who run a command inside an instance: it finds the
 // instance and its home node, and carries the session there, unchanged. It keeps
-// nothing of what passes through.
+// nothing of what passes through, so a session can be resumed through any node.
 package exec
 
 import (
@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"waypoint/api/deploymentpb"
 	"waypoint/api/execpb"
 	"waypoint/api/nodepb"
 	"waypoint/errs"
 	"waypoint/internal/ids"
+	"waypoint/rpc/call"
 	"waypoint/rpc/read"
 	"waypoint/session"
 	"waypoint/state"
@@ -28,6 +30,8 @@ type Local interface {
 	// Row returns the row of an instance that is attached to this node, as it
 	// is to be once there is a quorum to record it; nil if it is elsewhere.
 	Row(instanceID string) *deploymentpb.Instance
+	// Leaving is closed when this node is about to stop.
+	Leaving() <-chan struct{}
 }
 
 var _ Local = (*session.Instances)(nil)
@@ -63,7 +67,14 @@ const (
 	// answerWait bounds how long a home node may take to answer. It gives the
 	// entrypoint 10 s itself.
 	answerWait = 13 * time.Second
+	// resumeWait and resumePause are for a session that is resumed: its
+	// instance may be on its way, and the caller tries other nodes as well.
+	resumeWait   = 4 * time.Second
+	resumePause  = 100 * time.Millisecond
+	resumeAnswer = 4 * time.Second
 )
+
+var errLeaving = errs.New(errs.Unavailable, "exec: this node is leaving: resume the session through another one")
 
 // Start runs one session. It returns nil after the command's exit code, or the
 // refusal to start it, has been sent.
@@ -80,12 +91,87 @@ func (s *Service) Start(stream execpb.Exec_StartServer) error {
 		return errs.New(errs.Invalid, "exec: no command given")
 	case open.GetInstanceId() == "" && (open.GetApp().GetProject() == "" || open.GetApp().GetApp() == ""):
 		return errs.New(errs.Invalid, "exec: name an app or an instance")
+	case open.GetResume() != nil && (open.GetInstanceId() == "" || open.GetSessionId() == ""):
+		return errs.New(errs.Invalid, "exec: to resume a session, name it and its instance")
 	}
 	if open.GetSessionId() == "" {
 		open.SessionId = ids.New()
 	}
-	side := newFront(stream)
-	return s.start(stream.Context(), open, side)
+	// Who asks is what the call proves, never what the message says.
+	caller := call.From(stream.Context())
+	open.TokenId, open.Subject = caller.TokenID, caller.Subject
+	ctx, end := s.untilLeaving(stream.Context(), open)
+	defer end()
+	if open.GetResume() != nil {
+		return s.resume(ctx, open, newFront(stream))
+	}
+	return s.start(ctx, open, newFront(stream))
+}
+
+// untilLeaving ends a session that can be resumed elsewhere as soon as this
+// node leaves.
+func (s *Service) untilLeaving(ctx context.Context, open *execpb.Open) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if !open.GetResumable() {
+		return ctx, func() { cancel(nil) }
+	}
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-s.cfg.Local.Leaving():
+			cancel(errLeaving)
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() { cancel(nil); watching.Wait() }
+}
+
+// resume goes on with a session in an instance that may be on its way to
+// another home. It asks where the instance is said to be, again and again for a
+// while, since without a quorum a home is known to itself only.
+func (s *Service) resume(ctx context.Context, open *execpb.Open, side *front) error {
+	bounded, cancel := context.WithTimeout(ctx, resumeWait)
+	defer cancel()
+	for {
+		changes := state.NewWatchSet()
+		row := s.cfg.Local.Row(open.GetInstanceId())
+		if known := s.cfg.Reader.Local().Watch(changes).Instance(open.GetInstanceId()); known.GetGeneration() >= row.GetGeneration() {
+			row = known
+		}
+		if row.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_EXITED {
+			return errs.New(errs.Conflict, "exec: session %s cannot be resumed: instance %s has ended with exit code %d", open.GetSessionId(), row.GetId(), row.GetExitCode())
+		}
+		failed := errs.New(errs.Unavailable, "exec: this node does not know instance %s", open.GetInstanceId())
+		if row != nil {
+			err := s.carry(ctx, s.home(row), named(open, row), side, resumeAnswer)
+			if err == nil || ctx.Err() != nil || side.begun() || !errs.Is(err, errs.Unavailable) {
+				return ended(ctx, err)
+			}
+			failed = errs.New(errs.Unavailable, "%w", err)
+		}
+		pause, stop := context.WithTimeout(bounded, resumePause)
+		_ = changes.Wait(pause)
+		stop()
+		if bounded.Err() != nil {
+			return ended(ctx, failed)
+		}
+	}
+}
+
+// ended is the error of a session, which is this node's leaving if that was the
+// reason.
+func ended(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errLeaving) {
+		return errLeaving
+	}
+	return err
+}
+
+// named is the order for a session in the instance of row.
+func named(open *execpb.Open, row *deploymentpb.Instance) *execpb.Open {
+	order := proto.CloneOf(open)
+	order.App, order.InstanceId = row.GetApp(), row.GetId()
+	return order
 }
 
 // start finds the instance and carries the session to its home. While that
@@ -104,13 +190,9 @@ func (s *Service) start(ctx context.Context, open *execpb.Open, side *front) err
 		return err
 	}
 	for {
-		named := &execpb.Open{
-			SessionId: open.GetSessionId(), App: row.GetApp(), InstanceId: row.GetId(), Argv: open.GetArgv(),
-			Tty: open.GetTty(), Size: open.GetSize(), Term: open.GetTerm(), Stdin: open.GetStdin(),
-		}
-		failed := s.carry(ctx, s.home(row), named, side)
+		failed := s.carry(ctx, s.home(row), named(open, row), side, answerWait)
 		if failed == nil || ctx.Err() != nil || side.begun() || !errs.Is(failed, errs.Unavailable) {
-			return failed
+			return ended(ctx, failed)
 		}
 		tried[row] = true
 		if row = s.another(bounded, open, tried); row == nil {
@@ -189,8 +271,8 @@ func (s *Service) home(row *deploymentpb.Instance) string {
 	return row.GetNodeId()
 }
 
-// carry runs the session at the instance's home.
-func (s *Service) carry(ctx context.Context, nodeID string, open *execpb.Open, side *front) error {
+// carry runs the session at the instance's home, which is to answer in time.
+func (s *Service) carry(ctx context.Context, nodeID string, open *execpb.Open, side *front, within time.Duration) error {
 	if nodeID == s.cfg.NodeID {
 		return s.cfg.Local.Exec(ctx, open, side)
 	}
@@ -200,9 +282,10 @@ func (s *Service) carry(ctx context.Context, nodeID string, open *execpb.Open, s
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silent := time.AfterFunc(answerWait, func() {
-		cancel(errs.New(errs.Unavailable, "exec: the instance's home node has not answered within %s", answerWait))
+	silent := time.AfterFunc(within, func() {
+		cancel(errs.New(errs.Unavailable, "exec: the instance's home node has not answered within %s", within))
 	})
+	defer silent.Stop()
 	stream, err := nodepb.NewNodeServiceClient(conn).Exec(ctx)
 	if err != nil {
 		return errs.FromStatus(err)

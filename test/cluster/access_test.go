@@ -70,8 +70,9 @@ var admitted = map[string]string{
 	"waypoint.runner.RunnerService/List":    "user runner",
 	"waypoint.runner.RunnerService/Session": "user runner",
 
-	"waypoint.logs.Logs/Stream": "user",
-	"waypoint.exec.Exec/Start":  "user",
+	"waypoint.logs.Logs/Stream":       "user",
+	"waypoint.exec.Exec/ListSessions": "user",
+	"waypoint.exec.Exec/Start":        "user",
 
 	"waypoint.entrypoint.Entrypoint/Attach": "entrypoint",
 	"waypoint.entrypoint.Entrypoint/Exec":   "entrypoint",
