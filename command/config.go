@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/posener/complete"
 
@@ -12,6 +13,7 @@ import (
 	"waypoint/api/deploymentpb"
 	"waypoint/command/output"
 	"waypoint/config"
+	"waypoint/errs"
 )
 
 // configScope holds the flags that say whom a variable is for.
@@ -68,23 +70,29 @@ func (c *condition) apply(change *configpb.Change) {
 func configSetCommand() *Command {
 	f := newFlags()
 	who := f.configScope()
+	where := f.configFile()
 	when := f.ifVersion()
 	conn := f.writes()
 	return &Command{
 		Synopsis: "Set configuration variables",
 		Args:     "NAME=VALUE...",
-		Help: `Running instances get the change at once; what they do with it is the app's policy. All variables of one command change together or not at all.
+		Help: `Running instances get the change at once; what they do with it is the app's policy ("waypoint config policy"). All variables of one command change together or not at all.
 
-NAME=@FILE takes the value from a file and NAME=@- from standard input, without one line end at the end; NAME=@@x is the text "@x".
+NAME=@FILE takes the value from a file and NAME=@- from standard input, without one line end at the end; NAME=@@x is the text "@x". With -file the value is the content of a file that the instances write, exactly as it is, instead of a variable of their environment; set again without -file it goes back there.
 
 ` + scopeHelp,
 		Examples: `waypoint config set GREETING=hello DEBUG=1
 			waypoint config set -app=web -workspace=staging DATABASE_URL=@url.txt
+			waypoint config set -file=/etc/app/key.pem -mode=0640 -owner=app:app TLS_KEY=@key.pem
 			waypoint config set -if-version=3 LIMIT=20`,
 		Flags: f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
 			if len(args) == 0 {
 				return usagef("NAME=VALUE is missing")
+			}
+			file, err := where.resolve(args)
+			if err != nil {
+				return err
 			}
 			to, err := who.resolve(env)
 			if err != nil {
@@ -92,21 +100,37 @@ NAME=@FILE takes the value from a file and NAME=@- from standard input, without 
 			}
 			request := &configpb.SetRequest{}
 			for _, arg := range args {
-				name, text, ok := strings.Cut(arg, "=")
-				if !ok || name == "" {
-					return usagef("%q is not NAME=VALUE", arg)
-				}
-				value, err := readValue(env, text)
+				change, err := readChange(env, arg, file)
 				if err != nil {
-					return fmt.Errorf("set %s: %w", name, err)
+					return err
 				}
-				change := &configpb.Change{Scope: to, Name: name, Value: value, Origin: configpb.Origin_ORIGIN_SET}
+				change.Scope = to
 				when.apply(change)
 				request.Changes = append(request.Changes, change)
 			}
 			return changeConfig(ctx, env, conn, request)
 		},
 	}
+}
+
+// readChange sets the variable of an argument NAME=VALUE.
+func readChange(env *Env, arg string, file *configpb.File) (*configpb.Change, error) {
+	name, text, ok := strings.Cut(arg, "=")
+	if !ok || name == "" {
+		return nil, usagef("%q is not NAME=VALUE", arg)
+	}
+	read := readValue
+	if file != nil {
+		read = readContent
+	}
+	value, err := read(env, text)
+	if err != nil {
+		return nil, fmt.Errorf("set %s: %w", name, err)
+	}
+	if !utf8.ValidString(value) {
+		return nil, errs.New(errs.Invalid, "set %s: the value is not UTF-8 text: encode it, for example with base64", name)
+	}
+	return &configpb.Change{Name: name, Value: value, Origin: configpb.Origin_ORIGIN_SET, File: file}, nil
 }
 
 func configDeleteCommand() *Command {
@@ -153,7 +177,11 @@ func changeConfig(ctx context.Context, env *Env, conn *connection, request *conf
 		}
 		return conn.show(env, reply, func(w io.Writer) error {
 			for _, v := range reply.GetVariables() {
-				if _, err := fmt.Fprintf(w, "%s is set for %s (version %d)\n", v.GetName(), scopeWords(v.GetScope()), v.GetVersion()); err != nil {
+				where := ""
+				if v.GetFile() != nil {
+					where = ", as the file " + v.GetFile().GetPath()
+				}
+				if _, err := fmt.Fprintf(w, "%s is set for %s%s (version %d)\n", v.GetName(), scopeWords(v.GetScope()), where, v.GetVersion()); err != nil {
 					return err
 				}
 			}
@@ -221,7 +249,9 @@ func configGetCommand() *Command {
 	return &Command{
 		Synopsis: "Show configuration variables with their values",
 		Args:     "[NAME]",
-		Help:     scopeHelp,
+		Help: scopeHelp + `
+
+What goes to a file is shown by its size if it does not fit on a line; -json shows all of it.`,
 		Examples: `waypoint config get
 			waypoint config get -app=web -effective
 			waypoint config get -global -json HTTP_PROXY`,
@@ -271,13 +301,13 @@ func (c *configScope) read(env *Env, effective bool) (*configpb.Scope, error) {
 }
 
 func variableTable(env *Env, variables []*configpb.Variable) *output.Table {
-	table := output.NewTable("NAME", "VALUE", "FOR", "FROM", "VERSION", "CHANGED")
+	table := output.NewTable("NAME", "VALUE", "GOES TO", "FOR", "FROM", "VERSION", "CHANGED")
 	for _, v := range variables {
 		from := "set"
 		if v.GetOrigin() == configpb.Origin_ORIGIN_FILE {
 			from = config.FileName
 		}
-		table.Row(v.GetName(), v.GetValue(), scopeWords(v.GetScope()), from, fmt.Sprint(v.GetVersion()), output.Ago(env.Now(), v.GetUpdatedAt()))
+		table.Row(v.GetName(), valueWords(v), placeWords(v.GetFile()), scopeWords(v.GetScope()), from, fmt.Sprint(v.GetVersion()), output.Ago(env.Now(), v.GetUpdatedAt()))
 	}
 	return table
 }

@@ -204,11 +204,21 @@ func splitList(text string) []string {
 	return list
 }
 
-// readValue is the text itself, or the content of a file for "@file" ("@-" is
-// standard input), without one line end at its end. "@@x" is the text "@x".
+// readValue is readContent without one line end at its end, unless it is the
+// text itself.
 func readValue(env *Env, text string) (string, error) {
-	name, isFile := strings.CutPrefix(text, "@")
-	if !isFile || strings.HasPrefix(name, "@") {
+	content, err := readContent(env, text)
+	if err != nil || !isFile(text) {
+		return content, err
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(content, "\n"), "\r"), nil
+}
+
+// readContent is the text itself, or the content of a file for "@file" ("@-" is
+// standard input). "@@x" is the text "@x".
+func readContent(env *Env, text string) (string, error) {
+	name := strings.TrimPrefix(text, "@")
+	if !isFile(text) {
 		return name, nil
 	}
 	var raw []byte
@@ -221,9 +231,10 @@ func readValue(env *Env, text string) (string, error) {
 	if err != nil {
 		return "", errs.New(errs.Invalid, "read the value from %s: %w", name, err)
 	}
-	value := strings.TrimSuffix(string(raw), "\n")
-	return strings.TrimSuffix(value, "\r"), nil
+	return string(raw), nil
 }
+
+func isFile(text string) bool { return strings.HasPrefix(text, "@") && !strings.HasPrefix(text, "@@") }
 
 func predictContexts() complete.Predictor {
 	return complete.PredictFunc(func(complete.Args) []string {

@@ -158,10 +158,16 @@ ID                          KIND    SUBJECT  STATE              CREATED  DESCRIP
 		{"config get -global", "waypoint.config.Config/Get", &configpb.GetResponse{Variables: []*configpb.Variable{
 			{Scope: &configpb.Scope{}, Name: "A", Value: "1", Version: 1, Origin: configpb.Origin_ORIGIN_SET, UpdatedAt: ago(time.Minute)},
 			{Scope: &configpb.Scope{Project: "shop", App: "web", Workspace: "staging"}, Name: "A", Value: "two\nlines", Version: 4, Origin: configpb.Origin_ORIGIN_FILE, UpdatedAt: ago(time.Minute)},
+			{Scope: &configpb.Scope{}, Name: "B", Value: "one line\n", Version: 1, File: &configpb.File{Path: "/etc/b", Mode: 0o600}},
+			{Scope: &configpb.Scope{}, Name: "C", Value: "two\nlines\n", Version: 1, File: &configpb.File{Path: "/etc/c", Mode: 0o640, Owner: "app:app"}},
+			{Scope: &configpb.Scope{}, Name: "D", Value: strings.Repeat("x", 2048), Version: 1, File: &configpb.File{Path: "/d", Mode: 0o4}},
 		}}, `
-NAME  VALUE      FOR                  FROM          VERSION  CHANGED
-A     1          all projects         set           1        1m ago
-A     two lines  shop/web in staging  waypoint.hcl  4        1m ago
+NAME  VALUE      GOES TO              FOR                  FROM          VERSION  CHANGED
+A     1          environment          all projects         set           1        1m ago
+A     two lines  environment          shop/web in staging  waypoint.hcl  4        1m ago
+B     one line   /etc/b 0600          all projects         set           1        -
+C     (10 B)     /etc/c 0640 app:app  all projects         set           1        -
+D     (2 KiB)    /d 0004              all projects         set           1        -
 `, &configpb.GetResponse{}, "No variable is set for all projects"},
 	}
 }

@@ -48,6 +48,7 @@ func commands() []entry {
 		{"config set", "", configSetCommand},
 		{"config get", "", configGetCommand},
 		{"config delete", "", configDeleteCommand},
+		{"config policy", "", configPolicyCommand},
 
 		{"project", groupRecords, group("project", "Projects and their apps", "waypoint project list")},
 		{"project list", "", projectListCommand},

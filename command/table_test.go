@@ -90,8 +90,10 @@ func TestMisuseIsExitCodeTwo(t *testing.T) {
 	}{
 		{[]string{"deploiment"}, `no command "deploiment"`},
 		{[]string{"-json", "status"}, "flags stand behind the command"},
-		{[]string{"config"}, "set, get, delete"},
+		{[]string{"config"}, "set, get, delete, policy"},
 		{[]string{"config", "put"}, `no command "config put"`},
+		{[]string{"config", "policy", "-reload=never"}, "restart, signal, next-start"},
+		{[]string{"config", "policy", "web"}, `unexpected argument "web"`},
 		{[]string{"operator", "raft"}, "list-peers"},
 		{[]string{"status", "-no-such-flag"}, "no-such-flag"},
 		{[]string{"status", "everything"}, `unexpected argument "everything"`},
@@ -137,6 +139,7 @@ func TestCompletionKnowsCommandsAndFlags(t *testing.T) {
 		"waypoint config set -works":            "-workspace",
 		"waypoint server run -profile w":        "wan",
 		"waypoint operator raft list-peers -st": "-stale",
+		"waypoint config policy -reload n":      "next-start",
 	} {
 		t.Setenv("COMP_LINE", line)
 		w := newWorld(t)
