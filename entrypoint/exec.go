@@ -22,6 +22,7 @@ import (
 const (
 	maxSessions = 32               // exec sessions at a time, those that wait to be resumed included
 	openWithin  = 10 * time.Second // for a stream's first message, and for its end
+	placeWait   = time.Second      // for another session to end
 )
 
 // execs runs exec sessions: commands that somebody runs beside the child.
@@ -87,13 +88,17 @@ func (e *execs) serve(ctx context.Context, id string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	link, open, err := e.begin(ctx, cancel, id)
-	<-e.opening
-	if err != nil {
-		return err
+	var s *execSession
+	var refused error
+	if err == nil {
+		s, refused = e.session(base, id, open, link)
 	}
-	s, err := e.session(base, id, open, link)
-	if err != nil {
-		return link.refuse(err)
+	<-e.opening
+	switch {
+	case err != nil:
+		return err
+	case refused != nil:
+		return link.refuse(refused)
 	}
 	s.carry(link)
 	return nil
@@ -123,6 +128,9 @@ func (e *execs) session(ctx context.Context, id string, open *execpb.Open, link 
 	if e.disabled {
 		return nil, errs.New(errs.PermissionDenied, "exec is disabled for this instance by %s", EnvDisableExec)
 	}
+	if open.GetResume() == nil && !e.place(ctx) {
+		return nil, errs.New(errs.Exhausted, "this instance has %d exec sessions already", maxSessions)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.byID[id]
@@ -130,12 +138,8 @@ func (e *execs) session(ctx context.Context, id string, open *execpb.Open, link 
 		return s, s.resume(id, open, link)
 	}
 	if s != nil {
+		<-e.running
 		return nil, errs.New(errs.AlreadyExists, "exec session %s has been opened already", id)
-	}
-	select {
-	case e.running <- struct{}{}:
-	default:
-		return nil, errs.New(errs.Exhausted, "this instance has %d exec sessions already", maxSessions)
 	}
 	c, err := e.start(open)
 	if err != nil {
@@ -151,6 +155,20 @@ func (e *execs) session(ctx context.Context, id string, open *execpb.Open, link 
 		_ = task.Protect(func() error { s.run(ctx); return nil })
 	})
 	return s, nil
+}
+
+// place takes a place for a session. Who has just seen a session end may ask
+// for another before its place is free here, so that it waits a moment.
+func (e *execs) place(ctx context.Context) bool {
+	timer := time.NewTimer(placeWait)
+	defer timer.Stop()
+	select {
+	case e.running <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 func (e *execs) forget(s *execSession) {
