@@ -57,12 +57,12 @@ func checkOwner(name, owner string) error {
 	return nil
 }
 
-// validID tells whether a user or group, if it is a number, is one that a file
-// can belong to. The highest number means "no change" to the system.
+// validID tells whether a user or group, if it is a number, is one that the
+// entrypoint can give a file to.
 func validID(id string) bool {
 	if strings.Trim(id, "0123456789") != "" || id == "" {
 		return true
 	}
-	n, err := strconv.ParseUint(id, 10, 32)
-	return err == nil && n != 1<<32-1
+	_, err := strconv.ParseUint(id, 10, 31)
+	return err == nil
 }

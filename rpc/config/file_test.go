@@ -62,7 +62,7 @@ func TestGoodFilesAreTaken(t *testing.T) {
 	for _, file := range []*configpb.File{
 		{Path: "/a"}, {Path: "/etc/app/..data/x"}, {Path: "/with space/ü.conf"}, {Path: "/" + strings.Repeat("x", 4095)},
 		{Path: "/a", Mode: 0o777}, {Path: "/a", Mode: 0o400},
-		{Path: "/a", Owner: "app"}, {Path: "/a", Owner: "1000:1000"}, {Path: "/a", Owner: ":www-data"}, {Path: "/a", Owner: "_app.x:0"},
+		{Path: "/a", Owner: "app"}, {Path: "/a", Owner: "1000:2147483647"}, {Path: "/a", Owner: ":www-data"}, {Path: "/a", Owner: "_app.x:0"},
 	} {
 		if _, err := client.Set(t.Context(), one(toFile("K", "x", file))); err != nil {
 			t.Errorf("%.60v: %v", file, err)
@@ -95,7 +95,7 @@ func TestBadFilesAreRefused(t *testing.T) {
 		"three parts":     {&configpb.File{Path: "/a", Owner: "a:b:c"}, "owner"},
 		"option":          {&configpb.File{Path: "/a", Owner: "-R"}, "owner"},
 		"space":           {&configpb.File{Path: "/a", Owner: "a b"}, "owner"},
-		"number":          {&configpb.File{Path: "/a", Owner: "4294967296"}, "owner"},
+		"number":          {&configpb.File{Path: "/a", Owner: "2147483648"}, "owner"},
 		"no change":       {&configpb.File{Path: "/a", Owner: "0:4294967295"}, "owner"},
 		"long owner":      {&configpb.File{Path: "/a", Owner: strings.Repeat("a", 257)}, "owner"},
 	} {
