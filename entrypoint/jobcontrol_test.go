@@ -93,9 +93,9 @@ func TestBackgroundJobThatReadsStopsUntilItIsInTheForeground(t *testing.T) {
 	s := newJobShell(t)
 	// It is stopped by SIGTTIN, and the shell is told.
 	s.types("$WP sh -c "+typist+" &\n", "ready2")
-	s.types("echo pid$! end\n", " end\r\n$")
-	_, after, _ := strings.Cut(s.out.String()[strings.LastIndex(s.out.String(), "$! end"):], "\r\npid")
-	pid, _, _ := strings.Cut(after, " ")
+	s.types("echo pid$!.\n", ".\r\n", "\r\npid")
+	_, after, _ := strings.Cut(s.out.String(), "\r\npid")
+	pid, _, _ := strings.Cut(after, ".")
 	wait.For(t, patience, "the entrypoint to stop", func() bool { return stateOf(t, "/proc/"+pid+"/stat") == "T" })
 	s.types("fg\n", "goes on")
 	s.types("word\n", "got word")
@@ -146,6 +146,13 @@ func TestWithoutAShellNobodyStopsWithTheChild(t *testing.T) {
 	if got := cmd.ProcessState.ExitCode(); got != 7 {
 		t.Errorf("exit status %d", got)
 	}
+}
+
+// A script knows no job control: what comes after us reads the terminal too.
+func TestTerminalIsGivenBack(t *testing.T) {
+	s := newJobShell(t)
+	s.types(`sh -c '$WP true; echo ready$((1+1)); read x; echo got $x'`+"\n", "ready2")
+	s.types("word\n", "got word")
 }
 
 func TestStoppedChildEndsWhenAsked(t *testing.T) {

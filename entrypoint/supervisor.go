@@ -90,6 +90,9 @@ func (s *supervisor) run() int {
 			s.timeout()
 		}
 	}
+	if ownsTerminal(s.cfg.Stdin, s.group.former) {
+		_ = setForeground(s.cfg.Stdin, syscall.Getpgrp()) // for what comes after us in a script
+	}
 	return s.code
 }
 
