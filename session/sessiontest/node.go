@@ -71,6 +71,11 @@ func NewNode(t testing.TB, f *rpctest.Fixture, change func(*session.InstancesCon
 // Stop ends the node: its streams break.
 func (n *Node) Stop() {
 	n.Server.Stop()
+	n.StopInstances()
+}
+
+// StopInstances ends what is attached to the node, whose server goes on.
+func (n *Node) StopInstances() {
 	n.cancel()
 	<-n.done
 }
