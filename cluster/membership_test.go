@@ -70,7 +70,7 @@ func TestRestartedNodeGivesUpWhatItsFormerProcessHad(t *testing.T) {
 func TestServerThatIsGoneForLongIsRemoved(t *testing.T) {
 	t.Parallel()
 	cfg := config(t, "a")
-	cfg.Tuning.DeadAfter = time.Second
+	cfg.Tuning.DeadAfter = 5 * time.Second // more than a busy machine holds up a node that joins
 	if _, err := Bootstrap(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}

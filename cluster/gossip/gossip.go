@@ -72,6 +72,7 @@ type Gossip struct {
 	meta   []byte
 	nodes  map[string]entry
 	claims map[string]*clusterpb.Node // see Claim
+	byes   map[string]bool            // who has said goodbye and has not joined again
 
 	ending  sync.Mutex // held while leaving or stopping
 	stopped bool
@@ -85,7 +86,7 @@ type entry struct {
 // Start begins to listen and to answer. The node joins nobody before Run.
 func Start(cfg Config) (*Gossip, error) {
 	g := &Gossip{id: cfg.NodeID, logger: cfg.Logger, changed: cfg.Changed, meta: []byte{staying},
-		nodes: make(map[string]entry), claims: make(map[string]*clusterpb.Node)}
+		nodes: make(map[string]entry), claims: make(map[string]*clusterpb.Node), byes: make(map[string]bool)}
 	conf, err := settings(cfg)
 	if err != nil {
 		return nil, err
@@ -243,8 +244,8 @@ func (g *Gossip) State(id string) State {
 
 // Leave says goodbye, so that the others need not find out, and stops. The
 // library's goodbye alone would not do: it does not tell the others' programs
-// that it was one, and may be lost when the sockets close behind it. After Stop
-// it does nothing.
+// that it was one, and its datagrams may be lost when the sockets close behind
+// it. After Stop it does nothing.
 func (g *Gossip) Leave() error {
 	g.ending.Lock()
 	defer g.ending.Unlock()
@@ -254,7 +255,27 @@ func (g *Gossip) Leave() error {
 	g.mu.Lock()
 	g.meta = append([]byte{leaving}, g.meta[1:]...)
 	g.mu.Unlock()
-	return errors.Join(g.list.UpdateNode(leaveLimit), g.list.Leave(leaveLimit), g.stop())
+	told := g.tellAll([]byte(g.id))
+	err := errors.Join(g.list.UpdateNode(leaveLimit), g.list.Leave(leaveLimit))
+	told.Wait()
+	return errors.Join(err, g.stop())
+}
+
+// tellAll sends a message to every node that is held for alive, over a stream.
+// A node that cannot be reached finds out by itself.
+func (g *Gossip) tellAll(message []byte) *sync.WaitGroup {
+	var sending sync.WaitGroup
+	for _, n := range g.list.Members() {
+		if n.Name == g.id {
+			continue
+		}
+		sending.Go(func() {
+			if err := g.list.SendReliable(n, message); err != nil {
+				g.logger.Debug("cannot say goodbye", "node", n.Name, "cause", err)
+			}
+		})
+	}
+	return &sending
 }
 
 // Stop stops without a goodbye.
@@ -275,6 +296,9 @@ func (g *Gossip) set(n *memberlist.Node, state State) {
 	}
 	node := g.read(n)
 	g.mu.Lock()
+	if state == Dead && g.byes[n.Name] {
+		state = Left
+	}
 	g.nodes[n.Name] = entry{node, state}
 	if state == Alive {
 		delete(g.claims, n.Name)
@@ -299,7 +323,13 @@ func (g *Gossip) read(n *memberlist.Node) *clusterpb.Node {
 // events implements memberlist.EventDelegate and memberlist.ConflictDelegate.
 type events struct{ g *Gossip }
 
-func (e events) NotifyJoin(n *memberlist.Node)   { e.g.set(n, Alive) }
+func (e events) NotifyJoin(n *memberlist.Node) {
+	e.g.mu.Lock()
+	delete(e.g.byes, n.Name)
+	e.g.mu.Unlock()
+	e.g.set(n, Alive)
+}
+
 func (e events) NotifyUpdate(n *memberlist.Node) { e.g.set(n, Alive) }
 func (e events) NotifyLeave(n *memberlist.Node)  { e.g.set(n, Dead) }
 
@@ -315,7 +345,7 @@ func (e events) NotifyConflict(_, other *memberlist.Node) {
 	e.g.changed()
 }
 
-// delegate implements memberlist.Delegate: metadata, and nothing else.
+// delegate implements memberlist.Delegate: metadata and goodbyes.
 type delegate struct{ g *Gossip }
 
 func (d delegate) NodeMeta(int) []byte {
@@ -324,7 +354,21 @@ func (d delegate) NodeMeta(int) []byte {
 	return d.g.meta
 }
 
-func (delegate) NotifyMsg([]byte)                {}
+// NotifyMsg takes a goodbye, which is the id of the node that leaves.
+func (d delegate) NotifyMsg(message []byte) {
+	id := string(message)
+	d.g.mu.Lock()
+	e, known := d.g.nodes[id]
+	if known {
+		d.g.byes[id] = true
+		d.g.nodes[id] = entry{e.node, Left}
+	}
+	d.g.mu.Unlock()
+	if known {
+		d.g.changed()
+	}
+}
+
 func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (delegate) LocalState(bool) []byte          { return nil }
 func (delegate) MergeRemoteState([]byte, bool)   {}
