@@ -39,6 +39,7 @@ type attach struct {
 	told  *entrypointpb.ChildState // with hello
 
 	sending sync.Mutex
+	closed  bool          // nothing comes after the goodbye
 	bye     atomic.Bool   // the goodbye has been sent
 	over    chan struct{} // closed when all goroutines have ended; err is set
 	err     error
@@ -133,11 +134,14 @@ func (a *attach) retryMove(ctx context.Context, pause *backoff.Backoff) {
 	}
 }
 
-// send sends one message. That the stream has ended, and why, is for receive
-// to find out.
+// send sends one message, unless the goodbye has been sent. That the stream has
+// ended, and why, is for receive to find out.
 func (a *attach) send(up *entrypointpb.Up) error {
 	a.sending.Lock()
 	defer a.sending.Unlock()
+	if a.closed {
+		return nil
+	}
 	if err := a.stream.Send(up); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -265,5 +269,6 @@ func (a *attach) goodbye(ctx context.Context) error {
 	}
 	a.sending.Lock()
 	defer a.sending.Unlock()
+	a.closed = true
 	return a.stream.CloseSend()
 }
