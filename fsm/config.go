@@ -55,8 +55,8 @@ func checkFiles(o *op, v *configpb.Variable) error {
 		if other.GetOrigin() != v.GetOrigin() || other.GetName() == v.GetName() || !state.FilesCollide(other.GetFile(), v.GetFile()) {
 			continue
 		}
-		return errs.New(errs.Conflict, "variable %q goes to the file %s, which collides with %s, where variable %q of the same scope goes: "+
-			"choose another path, or delete the other variable", v.GetName(), v.GetFile().GetPath(), other.GetFile().GetPath(), other.GetName())
+		return errs.New(errs.Conflict, "variable %q cannot go to the file %s, because variable %q of the same scope goes to %s: "+
+			"choose another path, or delete the other variable", v.GetName(), v.GetFile().GetPath(), other.GetName(), other.GetFile().GetPath())
 	}
 	return nil
 }
