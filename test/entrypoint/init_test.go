@@ -3,11 +3,15 @@ package entrypoint
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"waypoint/internal/wait"
 )
@@ -104,9 +108,7 @@ func TestInitWithBlockedOutput(t *testing.T) {
 			_, _ = fmt.Sscan(fields[1], &pid)
 			before := taken
 			_, _ = fmt.Sscan(fields[len(fields)-1], &taken)
-			where, _ := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", pid))
-			// write(2) to standard output, and nothing new was taken.
-			return taken == before && strings.Contains(string(where), " 0x1 ")
+			return taken == before && writesOutput(pid)
 		})
 		return p, taken
 	}
@@ -126,6 +128,16 @@ func TestInitWithBlockedOutput(t *testing.T) {
 		t.Errorf("exit status %d", got)
 	}
 	t.Logf("ended %s after TERM, grace 1s", time.Since(began).Round(time.Millisecond))
+}
+
+// writesOutput tells whether a thread of a process is in write(2) to standard
+// output.
+func writesOutput(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	return slices.ContainsFunc(threads, func(path string) bool {
+		where, _ := os.ReadFile(path)
+		return strings.HasPrefix(string(where), fmt.Sprintf("%d 0x1 ", unix.SYS_WRITE))
+	})
 }
 
 // A thousand short sessions beside a thousand orphans: no status gets lost.

@@ -23,21 +23,37 @@ func notPassedOn(sig syscall.Signal) string {
 		return "it is about the entrypoint's own children"
 	case sig == syscall.SIGPIPE:
 		return "it is about the entrypoint's own writes"
-	case sig == syscall.SIGPROF:
-		return "the Go runtime takes it for a tick of its profiler"
 	case sig == syscall.SIGURG:
 		return "the Go runtime sends it to itself all the time"
-	case sig >= 32 && sig <= 34:
-		return "C libraries use it inside, and the Go runtime lets no program catch it"
+	case sig == 32 || sig == 33:
+		return "C libraries use it between their threads, and no program of theirs can catch it"
 	}
 	return ""
 }
+
+// notForGo tells whether a child that is a Go program cannot catch a signal.
+func notForGo(sig syscall.Signal) bool { return sig == syscall.SIGPROF || sig == 34 }
 
 // Every signal that can be passed on reaches the child.
 func TestSignals(t *testing.T) {
 	t.Run("reach the child", func(t *testing.T) {
 		p := start(t, launch{env: []string{"WAYPOINT_ENTRYPOINT_GRACE=1s"}}, built.child, "signals")
 		passEverySignal(t, p)
+	})
+	t.Run("reach a child that is no Go program", func(t *testing.T) {
+		p := start(t, launch{}, "sh", "-c", `
+			for n in 1 10 27 34 35 64; do trap "echo signal $n" $n; done; trap "exit 5" TERM
+			echo ready; while :; do sleep 60 & wait $!; done`)
+		p.prints("ready")
+		for _, n := range []int{1, 10, 27, 34, 35, 64} {
+			p.signal(syscall.Signal(n))
+			p.prints(fmt.Sprintf("signal %d\n", n))
+			t.Logf("%2d %-10s reached the shell", n, nameOf(syscall.Signal(n)))
+		}
+		p.signal(syscall.SIGTERM)
+		if got := p.code(); got != 5 {
+			t.Errorf("exit status %d", got)
+		}
 	})
 	t.Run("reach the child of PID 1", func(t *testing.T) {
 		p := start(t, launch{wrap: asPID1(), env: []string{"WAYPOINT_ENTRYPOINT_GRACE=1s"}}, built.child, "signals")
@@ -56,10 +72,7 @@ func passEverySignal(t *testing.T, p *program) {
 	pid := p.pid()
 	for n := 1; n <= 64; n++ {
 		sig := syscall.Signal(n)
-		name := unix.SignalName(sig)
-		if name == "" {
-			name = "real-time"
-		}
+		name := nameOf(sig)
 		if why := notPassedOn(sig); why != "" {
 			if !strings.Contains(why, "no process") && n < 32 {
 				check(t, syscall.Kill(pid, sig))
@@ -69,6 +82,10 @@ func passEverySignal(t *testing.T, p *program) {
 		}
 		if sig == syscall.SIGTERM || sig == syscall.SIGINT {
 			t.Logf("%2d %-10s see the end", n, name)
+			continue
+		}
+		if notForGo(sig) {
+			t.Logf("%2d %-10s see the shell: a Go program cannot catch it", n, name)
 			continue
 		}
 		began := time.Now()
@@ -86,16 +103,23 @@ func passEverySignal(t *testing.T, p *program) {
 		t.Errorf("exit status %d, want 137 of a child that is killed after its grace", got)
 	}
 	t.Logf("   the child ignored both and was killed %s later", time.Since(began).Round(time.Millisecond))
-	for _, n := range []int{13, 17, 23, 27} {
+	for _, n := range []int{13, 17, 23} {
 		if strings.Contains(p.out.String(), fmt.Sprintf("signal %d\n", n)) {
 			t.Errorf("signal %d was passed on", n)
 		}
 	}
 }
 
+func nameOf(sig syscall.Signal) string {
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	return "real-time"
+}
+
 // As PID 1 a process has no default actions, but its child does.
 func TestSignalsWithDefaultActionEndTheChildOfPID1(t *testing.T) {
-	for _, n := range []int{1, 2, 3, 6, 10, 11, 12, 14, 15, 37, 64} {
+	for _, n := range []int{1, 2, 3, 6, 10, 11, 12, 14, 15, 27, 34, 37, 64} {
 		p := start(t, launch{wrap: asPID1()}, "sleep", "600")
 		p.runs("sleep")
 		p.signal(syscall.Signal(n))
