@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ import (
 
 const (
 	maxSessions = 32               // exec sessions at a time, those that wait to be resumed included
+	tidyAfter   = time.Second      // without a session
 	openWithin  = 10 * time.Second // for a stream's first message, and for its end
 	placeWait   = time.Second      // for another session to end
 )
@@ -41,6 +44,7 @@ type execs struct {
 
 	mu   sync.Mutex
 	byID map[string]*execSession
+	tidy *time.Timer // gives memory back; nil before the first session
 }
 
 func newExecs(u *uplink, r *reaper, base []string) *execs {
@@ -175,8 +179,27 @@ func (e *execs) forget(s *execSession) {
 	s.end(errStreamEnded)
 	e.mu.Lock()
 	delete(e.byID, s.id)
+	if len(e.byID) == 0 {
+		if e.tidy == nil {
+			e.tidy = time.AfterFunc(tidyAfter, e.giveBack)
+		} else {
+			e.tidy.Reset(tidyAfter)
+		}
+	}
 	e.mu.Unlock()
 	<-e.running
+}
+
+// giveBack gives the memory of sessions back to the system, since the runtime
+// of a process that then does little would keep it for minutes.
+func (e *execs) giveBack() {
+	e.mu.Lock()
+	idle := len(e.byID) == 0
+	e.mu.Unlock()
+	if idle {
+		runtime.GC() // pools keep what they have for one collection
+		debug.FreeOSMemory()
+	}
 }
 
 // start starts the command of a session.
