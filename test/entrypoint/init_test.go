@@ -93,6 +93,7 @@ func TestInitSurroundings(t *testing.T) {
 // Where nobody reads its output, a child waits as it would without us; what it
 // has said is known all the same, and it can still be ended.
 func TestInitWithBlockedOutput(t *testing.T) {
+	const long = 500 * time.Millisecond // longer than a reader takes its time
 	flood := func(l launch, argv ...string) (*program, int) {
 		read, write, err := os.Pipe()
 		check(t, err)
@@ -100,6 +101,7 @@ func TestInitWithBlockedOutput(t *testing.T) {
 		l.stdout = write
 		p := start(t, l, argv...)
 		var taken, pid int
+		var since time.Time // of when nothing more was taken
 		p.until("the child to be held back", func() bool {
 			fields := strings.Fields(p.err.String())
 			if len(fields) < 4 || !strings.HasSuffix(p.err.String(), "\n") {
@@ -108,7 +110,10 @@ func TestInitWithBlockedOutput(t *testing.T) {
 			_, _ = fmt.Sscan(fields[1], &pid)
 			before := taken
 			_, _ = fmt.Sscan(fields[len(fields)-1], &taken)
-			return taken == before && writesOutput(pid)
+			if taken != before || !writesOutput(pid) {
+				since = time.Now()
+			}
+			return time.Since(since) > long
 		})
 		return p, taken
 	}

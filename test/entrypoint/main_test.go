@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -19,6 +21,13 @@ var built struct {
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	// What is ignored here, as under nohup, would be in everything that a test
+	// starts. What is caught is not.
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if signal.Ignored(n) {
+			signal.Notify(make(chan os.Signal, 1), n)
+		}
+	}
 	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
