@@ -135,7 +135,7 @@ func instanceListCommand() *Command {
 	list.conn = f.reads()
 	return &Command{
 		Synopsis: "List the running copies of deployments",
-		Help:     filterHelp + ` NODE is the server that an instance is connected to now; STARTS counts how often its entrypoint has started the app.`,
+		Help:     filterHelp + ` NODE is the server that an instance is connected to now; STARTS counts how often its entrypoint has started the app. CONFIG is "restart waits" while a restart for a newer configuration waits for its turn.`,
 		Examples: `waypoint instance list -deployment=v3`,
 		Flags:    f,
 		Run: func(ctx context.Context, env *Env, args []string) error {
@@ -160,16 +160,33 @@ func instanceListCommand() *Command {
 }
 
 func instanceTable(env *Env, instances []*deploymentpb.Instance, nodeName func(string) string) *output.Table {
-	table := output.NewTable("ID", "APP", "WORKSPACE", "VERSION", "STATE", "NODE", "HOST", "STARTS", "STARTED")
+	table := output.NewTable("ID", "APP", "WORKSPACE", "VERSION", "STATE", "NODE", "HOST", "STARTS", "CONFIG", "STARTED")
 	for _, i := range instances {
 		state := output.Enum(i.GetState(), "INSTANCE_STATE_")
 		if i.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_EXITED {
 			state = fmt.Sprintf("%s (%d)", state, i.GetExitCode())
 		}
 		table.Row(i.GetId(), appPath(i.GetApp()), i.GetApp().GetWorkspace(), versionWord(i.GetDeploymentSequence()), state,
-			nodeName(i.GetNodeId()), i.GetHost(), fmt.Sprint(i.GetChildStarts()), output.Ago(env.Now(), i.GetStartedAt()))
+			nodeName(i.GetNodeId()), i.GetHost(), fmt.Sprint(i.GetChildStarts()), configWord(i), output.Ago(env.Now(), i.GetStartedAt()))
 	}
 	return table
+}
+
+// configWord says whether an instance's app runs with the newest configuration
+// that it has been sent.
+func configWord(i *deploymentpb.Instance) string {
+	due := i.GetTurn() != nil && i.GetTurn().GetStarts() == i.GetChildStarts()
+	switch {
+	case i.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_EXITED:
+		return ""
+	case len(i.GetRestartWanted()) > 0 && due:
+		return "restarting"
+	case len(i.GetRestartWanted()) > 0:
+		return "restart waits"
+	case len(i.GetChildConfig()) > 0:
+		return "current"
+	}
+	return ""
 }
 
 // appPath names an app for people: "project/app".

@@ -82,12 +82,16 @@ RELEASE  APP       WORKSPACE  OF  STATUS     STARTED  URL       ERROR
 #1       shop/web  default    v3  succeeded  1m ago   http://x  -
 `, &deploymentpb.ListReleasesResponse{}, "There are no releases"},
 		{"instance list", deployments + "ListInstances", &deploymentpb.ListInstancesResponse{Instances: []*deploymentpb.Instance{
-			{Id: idA, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, NodeId: idB, Host: "h", ChildStarts: 1, StartedAt: ago(time.Minute)},
+			{Id: idA, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, NodeId: idB, Host: "h", ChildStarts: 1, StartedAt: ago(time.Minute), ChildConfig: []byte("a")},
+			{Id: idA, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, NodeId: idB, Host: "h", ChildStarts: 1, StartedAt: ago(time.Minute), RestartWanted: []byte("b")},
+			{Id: idA, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, NodeId: idB, Host: "h", ChildStarts: 1, StartedAt: ago(time.Minute), RestartWanted: []byte("b"), Turn: &deploymentpb.RestartTurn{Starts: 1}},
 			{Id: idB, App: web(), DeploymentSequence: 3, State: deploymentpb.InstanceState_INSTANCE_STATE_EXITED, ExitCode: 137, Host: "h", ChildStarts: 2, StartedAt: ago(time.Minute)},
 		}}, `
-ID                          APP       WORKSPACE  VERSION  STATE         NODE  HOST  STARTS  STARTED
-01JNA00000000000000000000A  shop/web  default    v3       attached      n2    h     1       1m ago
-01JNB00000000000000000000B  shop/web  default    v3       exited (137)  -     h     2       1m ago
+ID                          APP       WORKSPACE  VERSION  STATE         NODE  HOST  STARTS  CONFIG         STARTED
+01JNA00000000000000000000A  shop/web  default    v3       attached      n2    h     1       current        1m ago
+01JNA00000000000000000000A  shop/web  default    v3       attached      n2    h     1       restart waits  1m ago
+01JNA00000000000000000000A  shop/web  default    v3       attached      n2    h     1       restarting     1m ago
+01JNB00000000000000000000B  shop/web  default    v3       exited (137)  -     h     2       -              1m ago
 `, &deploymentpb.ListInstancesResponse{}, "There are no instances"},
 		{"job list", jobs + "List", &jobpb.ListResponse{Jobs: []*jobpb.Job{
 			{Id: idB, Spec: &jobpb.Spec{Operation: jobpb.Operation_OPERATION_UP, Project: "shop", Workspace: "default"}, State: jobpb.State_STATE_QUEUED, Waiting: "no runner has the label zone=a", CreatedAt: ago(time.Second)},
