@@ -118,7 +118,7 @@ func appStatus(tx *state.Tx, ref *deploymentpb.AppRef) *deploymentpb.AppStatus {
 	return status
 }
 
-// endedWords tells of instances that have ended, and how the newest did.
+// endedWords tells of instances that have ended, and how the last one did.
 func endedWords(instances []*deploymentpb.Instance) string {
 	ended := 0
 	var newest *deploymentpb.Instance
@@ -127,7 +127,7 @@ func endedWords(instances []*deploymentpb.Instance) string {
 			continue
 		}
 		ended++
-		if instance.GetId() > newest.GetId() {
+		if !instance.GetChangedAt().AsTime().Before(newest.GetChangedAt().AsTime()) {
 			newest = instance
 		}
 	}
@@ -197,6 +197,9 @@ func instanceWords(status *deploymentpb.AppStatus) string {
 		}
 		words += fmt.Sprintf(", %d lost with %s", n, whose)
 	}
+	if n := wantingRestart(status); n > 0 {
+		words += fmt.Sprintf(", %d to restart for a newer configuration", n)
+	}
 	return words
 }
 
@@ -209,6 +212,19 @@ func count(status *deploymentpb.AppStatus) map[deploymentpb.InstanceState]int {
 		}
 	}
 	return counts
+}
+
+// wantingRestart counts the newest deployment's instances that have not restarted
+// for the newest configuration yet.
+func wantingRestart(status *deploymentpb.AppStatus) int {
+	n := 0
+	for _, instance := range status.GetInstances() {
+		if instance.GetDeploymentId() == status.GetDeployment().GetId() && len(instance.GetRestartWanted()) > 0 &&
+			instance.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED {
+			n++
+		}
+	}
+	return n
 }
 
 func plural(n uint32) string {

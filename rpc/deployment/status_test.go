@@ -48,6 +48,10 @@ func TestStatusFollowsADeployment(t *testing.T) {
 		t.Errorf("status %v", status)
 	}
 	n.Do(&commandpb.Command_InstanceUpdate{InstanceUpdate: &commandpb.InstanceUpdate{
+		Id: second, NodeId: n.NodeID, NodeBoot: n.BootID, Generation: 1, ChildPid: 7, ChildStarts: 1, RestartWanted: []byte("new"),
+	}})
+	n.check("one wants to restart", "2 of 2 instances attached, 1 to restart for a newer configuration", true)
+	n.Do(&commandpb.Command_InstanceUpdate{InstanceUpdate: &commandpb.InstanceUpdate{
 		Id: second, NodeId: n.NodeID, NodeBoot: n.BootID, Generation: 1, State: deploymentpb.InstanceState_INSTANCE_STATE_DETACHED,
 	}})
 	n.check("one away", "1 of 2 instances attached, 1 detached", false)
