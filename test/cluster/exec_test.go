@@ -197,7 +197,8 @@ func (v *conversation) end() {
 // recorded waits until the record of a session is as it should be.
 func recorded(t *testing.T, c *client.Client, id, what string, good func(*execpb.Session) bool) {
 	t.Helper()
-	wait.For(t, time.Minute, what, func() bool {
+	// A node that was killed is taken for lost after half a minute or more.
+	wait.For(t, 3*time.Minute, what, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		reply, err := execpb.NewExecClient(c.Conn()).ListSessions(ctx, &execpb.ListSessionsRequest{})
