@@ -89,6 +89,20 @@ func TestCtrlZGivesThePromptBack(t *testing.T) {
 	s.types("echo $? $((40+5))\n", "0 45")
 }
 
+func TestCtrlZStopsTheWaitForAConfiguration(t *testing.T) {
+	s := newJobShell(t, EnvRequireConfig+"=1")
+	s.types("$WP echo started\n", "no configuration can come")
+	s.types(ctrlZ, "Stopped")
+	s.types("echo $((20+3))\n", "23")
+	from := len(s.out.String())
+	s.types("fg\n", "echo started")
+	s.types("\x03") // Ctrl-C
+	s.types("echo ended $?\n", "ended 130")
+	if strings.Contains(s.out.String()[from:], "\nstarted") {
+		t.Error("the command was started")
+	}
+}
+
 func TestBackgroundJobThatReadsStopsUntilItIsInTheForeground(t *testing.T) {
 	s := newJobShell(t)
 	// It is stopped by SIGTTIN, and the shell is told.

@@ -259,9 +259,10 @@ func TestFileThatCannotBeWrittenIsToldOnce(t *testing.T) {
 	dir := t.TempDir()
 	plain := filepath.Join(dir, "plain")
 	check(t, os.WriteFile(plain, nil, 0o600))
+	check(t, os.Mkdir(dir+"/folder", 0o700)) // the failure names a temporary file
 	h := homes(t, 1)[0]
 	files := func(c *entrypointpb.Config) {
-		c.Files = []*entrypointpb.ConfigFile{configFile(dir+"/good", "x"), configFile(plain+"/bad", "x")}
+		c.Files = []*entrypointpb.ConfigFile{configFile(dir+"/good", "x"), configFile(plain+"/bad", "x"), configFile(dir+"/folder", "x")}
 	}
 	h.send(config(1, "A", "1"), files)
 	p := start(t, options{servers: []*home{h}}, "sh", "-c", loyal)
@@ -270,7 +271,8 @@ func TestFileThatCannotBeWrittenIsToldOnce(t *testing.T) {
 	h.send(config(2, "A", "2"), files)
 	p.prints("A=2")
 	p.complains(plain)
-	if got := strings.Count(p.err.String(), "configuration file"); got != 1 {
+	p.complains("/folder")
+	if got := strings.Count(p.err.String(), "configuration file"); got != 2 {
 		t.Errorf("told %d times: %s", got, p.err.String())
 	}
 }

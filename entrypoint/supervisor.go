@@ -225,6 +225,8 @@ func (s *supervisor) signal(sig syscall.Signal) {
 		if last || sig == syscall.SIGQUIT || sig == syscall.SIGHUP {
 			s.code = 128 + int(sig)
 			s.phase = over
+		} else if sig == syscall.SIGTSTP && shellWaits() {
+			stopOurselves()
 		}
 	case running:
 		if last {
@@ -291,8 +293,8 @@ func (s *supervisor) tell(format string, args ...any) {
 // when there is something else to say of it, or it was well in between.
 func (s *supervisor) tellOnce(subject, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	if s.said[subject] != text {
-		s.said[subject] = text
+	if cause := causeOf(text); s.said[subject] != cause {
+		s.said[subject] = cause
 		s.tell("%s", text)
 	}
 }
