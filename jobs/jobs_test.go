@@ -11,6 +11,7 @@ import (
 
 	"waypoint/api/commandpb"
 	"waypoint/api/deploymentpb"
+	"waypoint/api/execpb"
 	"waypoint/api/jobpb"
 	"waypoint/api/nodepb"
 	"waypoint/api/runnerpb"
@@ -210,6 +211,20 @@ func TestOldRowsArePruned(t *testing.T) {
 		b.finish(b.running(b.submit(nil)))
 	}
 	wait.For(t, patience, "two jobs to be left", func() bool { return len(b.Store.Read().Jobs(jobsAll())) == 2 })
+}
+
+func TestOldRecordsOfExecSessionsArePruned(t *testing.T) {
+	b := newBench(t, jobs.Config{PruneEvery: 10 * time.Millisecond, SessionsKeep: 2})
+	for range 4 {
+		_, err := b.Apply(t.Context(), &commandpb.Command{RequestId: ids.New(), TokenId: "node:" + b.NodeID, Kind: &commandpb.Command_ExecStart{
+			ExecStart: &commandpb.ExecStart{Session: &execpb.Session{Id: ids.New(), InstanceId: "i"}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.lead(new(atomic.Int64))
+	wait.For(t, patience, "two records to be left", func() bool { return len(b.Store.Read().ExecSessions(nil, "", false, 0)) == 2 })
 }
 
 func TestWaitingSaysWhy(t *testing.T) {
