@@ -165,10 +165,11 @@ func TestInstancesRestartByTurns(t *testing.T) {
 func TestASingleInstanceRestartsAtOnce(t *testing.T) {
 	b := newBench(t)
 	b.lead()
-	b.restart(b.attach("new")) // it has just begun
-	id := b.attach("")
-	b.end(id)
-	only := b.Store.Read().InstancesOfDeployment(b.deployment)[0].GetId()
+	b.end(b.attach(""))  // others have ended
+	only := b.attach("") // and this one has just begun
+	b.update(only, func(u *commandpb.InstanceUpdate) { u.RestartWanted = []byte("new") })
+	b.waitDue(1)
+	b.restart(only)
 	b.update(only, func(u *commandpb.InstanceUpdate) { u.RestartWanted = []byte("newer") })
 	b.waitDue(1)
 }

@@ -276,3 +276,14 @@ func TestNeverTooManyRestartAtATime(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkSurvey is one look at a large deployment.
+func BenchmarkSurvey(b *testing.B) {
+	rows := make([]*deploymentpb.Instance, 10_000)
+	for i := range rows {
+		rows[i] = row()
+	}
+	for b.Loop() {
+		take(rows, testNow, testTiming).turns(limitOf("25%"))
+	}
+}
