@@ -11,7 +11,6 @@ package rollout
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -68,8 +67,8 @@ type Rollout struct {
 
 // notice is what has been said about a deployment's restarts.
 type notice struct {
-	wanted string // configurations that it is about
-	halted bool
+	wanted string // configurations that are wanted
+	blamed string // those because of which no more turns are given
 }
 
 // New returns the task of one node.
@@ -200,21 +199,23 @@ func (r *Rollout) applyAll(ctx context.Context, lead Leader, cmds []*commandpb.C
 // tell says once per configuration that instances restart, and once that no
 // more will.
 func (r *Rollout) tell(d *deploymentpb.Deployment, s *survey, turns int) {
-	now := notice{wanted: strings.Join(s.configs(), " "), halted: s.halted(turns)}
 	before, known := r.told[d.GetId()]
-	same := known && before.wanted == now.wanted
-	if same && before.halted && turns == 0 {
-		return
+	now := notice{wanted: names(s.wanted)}
+	switch {
+	case s.halted(turns):
+		now.blamed = names(s.blamed)
+	case turns == 0:
+		now.blamed = before.blamed
 	}
 	r.told[d.GetId()] = now
 	about := []any{"deployment", d.GetId(), "project", d.GetApp().GetProject(), "app", d.GetApp().GetApp(),
 		"workspace", d.GetApp().GetWorkspace(), "waiting", s.waiting(), "at a time", s.budget}
 	switch {
-	case now.halted:
+	case now.blamed != "" && now.blamed != before.blamed:
 		r.config.Logger.Warn("instances that restarted for a new configuration did not come back: "+
 			"the others keep running with the one they have until it is changed again or new instances make up for them",
 			append(about, "missing", s.stuck+s.missing())...)
-	case !same:
+	case now.blamed == "" && !(known && before.wanted == now.wanted):
 		r.config.Logger.Info("configuration changed: instances restart by turns", about...)
 	}
 }

@@ -1,9 +1,9 @@
 package rollout
 
 import (
-	"encoding/hex"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -33,9 +33,10 @@ type survey struct {
 	unavailable int             // of those
 	stuck       int             // of those, available but with a turn that was not used in time
 	broken      int
-	firstBroken time.Time // when the first of the broken got its turn
-	newcomers   int       // present ones that began after that
-	proven      int       // of those, which make up for a broken one each
+	blamed      map[string]bool // configurations that the stuck and the broken tried
+	firstBroken time.Time       // when the first of the broken got its turn
+	newcomers   int             // present ones that began after that
+	proven      int             // of those, which make up for a broken one each
 
 	free   []*deploymentpb.Instance // want a turn and are available
 	away   []*deploymentpb.Instance // want a turn and are not available
@@ -45,7 +46,7 @@ type survey struct {
 
 // take surveys the rows of one deployment.
 func take(rows []*deploymentpb.Instance, now time.Time, timing Timing) *survey {
-	s := &survey{Timing: timing, now: now, wanted: map[string]bool{}}
+	s := &survey{Timing: timing, now: now, wanted: map[string]bool{}, blamed: map[string]bool{}}
 	for _, i := range rows {
 		if attached(i) && len(i.GetRestartWanted()) > 0 {
 			s.wanted[string(i.GetRestartWanted())] = true
@@ -90,6 +91,7 @@ func (s *survey) comes(i *deploymentpb.Instance) bool {
 	if at := turn.GetAt().AsTime(); s.broken == 0 || at.Before(s.firstBroken) {
 		s.firstBroken = at
 	}
+	s.blamed[string(state.RestartTried(i))] = true
 	s.broken++
 	return false
 }
@@ -105,6 +107,7 @@ func (s *survey) count(i *deploymentpb.Instance) {
 	case s.within(s.Patience, i.GetTurn().GetAt()):
 		available = false
 	case s.wanted[string(i.GetTurn().GetConfig())]:
+		s.blamed[string(i.GetTurn().GetConfig())] = true
 		s.stuck++
 	}
 	if !available {
@@ -165,11 +168,7 @@ func (s *survey) halted(turns int) bool {
 	return turns == 0 && s.waiting() > 0 && s.stuck+s.missing() >= s.budget
 }
 
-// configs names the configurations that are wanted.
-func (s *survey) configs() []string {
-	var names []string
-	for _, config := range slices.Sorted(maps.Keys(s.wanted)) {
-		names = append(names, hex.EncodeToString([]byte(config)))
-	}
-	return names
+// names is one text for a set of configurations.
+func names(configs map[string]bool) string {
+	return strings.Join(slices.Sorted(maps.Keys(configs)), " ")
 }
