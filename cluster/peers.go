@@ -90,8 +90,9 @@ func (p *peers) options(nodeID string) []grpc.DialOption {
 	}
 }
 
-// prune closes the connections to nodes that are members no more, and lets those
-// try again at once whose node gossip has just seen.
+// prune closes the connections to nodes that are members no more. The others
+// look for their nodes often enough by themselves: grpc 1.85.0's
+// ResetConnectBackoff reads a map that it does not guard.
 func (p *peers) prune() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -100,9 +101,7 @@ func (p *peers) prune() {
 		if tx.Node(id) == nil && p.gossip.Node(id) == nil {
 			conn.Close()
 			delete(p.conns, id)
-			continue
 		}
-		conn.ResetConnectBackoff()
 	}
 }
 
