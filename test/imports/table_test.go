@@ -177,7 +177,7 @@ func rows() []row {
 		{"cmd/waypoint-entrypoint", "entrypoint version", ""},
 		{"test/harness", "api/clusterpb api/deploymentpb api/logspb api/projectpb client", "protobuf"},
 		{"test/bench", "api/configpb client test/harness", "sys"},
-		{"test/soak", "api/configpb client test/harness", ""},
+		{"test/soak", "api/deploymentpb api/logspb test/harness", "protobuf"},
 		{"test/cluster", "", ""},
 		{"test/e2e", "", ""},
 		{"test/entrypoint", "", ""},
