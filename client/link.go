@@ -149,8 +149,11 @@ func (c *Client) establish(ctx context.Context, cc *grpc.ClientConn, heard *hear
 	switch {
 	case err == nil, status.Code(err) == codes.Unimplemented:
 		return nil // even a server without that service has answered
-	case ctx.Err() != nil:
-		return unanswered(ctx, "connected, but no answer to a first call")
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	case ctx.Err() != nil, status.Code(err) == codes.Canceled, status.Code(err) == codes.DeadlineExceeded:
+		// The server knows our time limit, and may end the call just before us.
+		return errors.New("connected, but no answer to a first call in time")
 	default:
 		return errors.New(status.Convert(err).Message())
 	}
