@@ -2,6 +2,7 @@ package entrypoint
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,6 +22,12 @@ var built struct {
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	// Parallel tests here mostly wait, so that they need no processor each.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	// What is ignored here, as under nohup, would be in everything that a test
 	// starts. What is caught is not.
 	for n := syscall.Signal(1); n <= 64; n++ {
