@@ -35,11 +35,11 @@ func run(m *testing.M) int {
 			signal.Notify(make(chan os.Signal, 1), n)
 		}
 	}
+	defer func() { _ = os.RemoveAll(built.dir) }()
 	if err := build(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(built.dir)
 	defer endCluster()
 	return m.Run()
 }
