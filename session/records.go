@@ -102,10 +102,12 @@ func (r *execRecords) flush(ctx context.Context) {
 	}
 }
 
-func (r *execRecords) tell(ctx context.Context, cmd *commandpb.Command) error {
+// tell applies a record under a request id of its own: a try that was given up
+// may still be on its way.
+func (r *execRecords) tell(ctx context.Context, record *commandpb.Command) error {
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
-	cmd.RequestId, cmd.TokenId = ids.New(), nodePrefix+r.nodeID
+	cmd := &commandpb.Command{RequestId: ids.New(), TokenId: nodePrefix + r.nodeID, Kind: record.GetKind()}
 	_, err := r.applier.Apply(ctx, cmd)
 	return err
 }

@@ -263,11 +263,12 @@ func (s *runnerSession) say(ctx context.Context, key workKey, up *runnerpb.Up, o
 // ends. It is for commands that change nothing when they come a second time.
 func (r *Runners) applySurely(ctx context.Context, cmd *commandpb.Command) error {
 	pause := backoff.New(rowRetryMin, rowRetryMax)
-	cmd.TokenId = nodePrefix + r.cfg.NodeID
 	var born time.Time
 	for {
 		if time.Since(born) > requestAge {
-			cmd.RequestId, born = ids.New(), time.Now()
+			// Anew, for a try that was given up may still be on its way.
+			cmd = &commandpb.Command{RequestId: ids.New(), TokenId: nodePrefix + r.cfg.NodeID, Kind: cmd.GetKind()}
+			born = time.Now()
 		}
 		try, cancel := context.WithTimeout(ctx, rowTimeout)
 		_, err := r.cfg.Applier.Apply(try, cmd)
