@@ -22,8 +22,8 @@ import (
 const (
 	minPause  = 100 * time.Millisecond // between two tries to attach
 	maxPause  = 5 * time.Second
-	welcomeIn = 5 * time.Second // for a home node's first answer
-	pingEvery = 15 * time.Second
+	welcomeIn = 5 * time.Second  // for a home node's first answer
+	pingEvery = 10 * time.Second // the fastest timer of an idle entrypoint
 	silence   = 40 * time.Second // without a word, after which a home node is given up
 )
 

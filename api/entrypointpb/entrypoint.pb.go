@@ -193,7 +193,7 @@ type Up_Child struct {
 }
 
 type Up_Ping struct {
-	Ping bool `protobuf:"varint,4,opt,name=ping,proto3,oneof"` // at least each 15 s
+	Ping bool `protobuf:"varint,4,opt,name=ping,proto3,oneof"` // each 10 s
 }
 
 type Up_Goodbye struct {

@@ -18,10 +18,10 @@ const (
 	idleFor = 30 * time.Second
 	settled = 3 * time.Second        // after which an attached entrypoint has nothing more to begin
 	burst   = 300 * time.Millisecond // what is done without a longer pause is one wakeup
-	// In that time, a ping of the connection each 10 s and a look for its
-	// answer 3 s later, our own ping each 15 s, and a question for the members
-	// each minute or so: 3 + 3 + 2 + 1.
-	mostWakeups = 9
+	// In that time, our own ping each 10 s, a look whether the connection has
+	// been heard of each 10 s, a question for the members each minute or so,
+	// and the runtime's own each 2 minutes: 3 + 3 + 1 + 1.
+	mostWakeups = 8
 )
 
 // tracedCall is a line of strace: time, what was called, and how it ended.
