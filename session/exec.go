@@ -217,7 +217,7 @@ func (s *execSession) pump(ctx context.Context, spawn func(func()) bool, open *e
 		case <-late:
 			return errs.New(errs.Unavailable, "exec: session closed; the instance has not said how the command ended within %s", execCloseWait)
 		case <-ctx.Done():
-			if !s.resumable {
+			if !s.resumable && inputs != nil {
 				// The input direction tells the instance that the asking side has gone.
 				await(context.WithoutCancel(ctx), inputs, execGoodbye)
 			}

@@ -213,10 +213,10 @@ func (r *recorded) leave(err error) {
 func shortened(argv []string) (short []string, cut bool) {
 	left := recordArgv
 	for _, arg := range argv {
-		if len(arg) > left {
-			return append(short, strings.ToValidUTF8(arg[:left], "")), true
+		if len(arg)+1 > left { // one for what stands between arguments
+			return append(short, strings.ToValidUTF8(arg[:min(len(arg), left)], "")), true
 		}
-		left -= len(arg)
+		left -= len(arg) + 1
 		short = append(short, arg)
 	}
 	return short, false

@@ -301,6 +301,7 @@ func (g *Gossip) set(n *memberlist.Node, state State) {
 	}
 	g.nodes[n.Name] = entry{node, state}
 	if state == Alive {
+		delete(g.byes, n.Name)
 		delete(g.claims, n.Name)
 	}
 	g.mu.Unlock()
@@ -323,13 +324,7 @@ func (g *Gossip) read(n *memberlist.Node) *clusterpb.Node {
 // events implements memberlist.EventDelegate and memberlist.ConflictDelegate.
 type events struct{ g *Gossip }
 
-func (e events) NotifyJoin(n *memberlist.Node) {
-	e.g.mu.Lock()
-	delete(e.g.byes, n.Name)
-	e.g.mu.Unlock()
-	e.g.set(n, Alive)
-}
-
+func (e events) NotifyJoin(n *memberlist.Node)   { e.g.set(n, Alive) }
 func (e events) NotifyUpdate(n *memberlist.Node) { e.g.set(n, Alive) }
 func (e events) NotifyLeave(n *memberlist.Node)  { e.g.set(n, Dead) }
 
