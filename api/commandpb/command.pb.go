@@ -2000,6 +2000,7 @@ type InstanceUpdate struct {
 	ExitCode      int32                      `protobuf:"varint,8,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
 	ChildConfig   []byte                     `protobuf:"bytes,9,opt,name=child_config,json=childConfig,proto3" json:"child_config,omitempty"`
 	RestartWanted []byte                     `protobuf:"bytes,10,opt,name=restart_wanted,json=restartWanted,proto3" json:"restart_wanted,omitempty"`
+	AskedToEnd    bool                       `protobuf:"varint,11,opt,name=asked_to_end,json=askedToEnd,proto3" json:"asked_to_end,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2102,6 +2103,13 @@ func (x *InstanceUpdate) GetRestartWanted() []byte {
 		return x.RestartWanted
 	}
 	return nil
+}
+
+func (x *InstanceUpdate) GetAskedToEnd() bool {
+	if x != nil {
+		return x.AskedToEnd
+	}
+	return false
 }
 
 // RestartGrant gives instances of a deployment their turn to restart. Those
@@ -3335,7 +3343,7 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x10\n" +
 	"\x03url\x18\x04 \x01(\tR\x03url\"K\n" +
 	"\x0eInstanceAttach\x129\n" +
-	"\binstance\x18\x01 \x01(\v2\x1d.waypoint.deployment.InstanceR\binstance\"\xd7\x02\n" +
+	"\binstance\x18\x01 \x01(\v2\x1d.waypoint.deployment.InstanceR\binstance\"\xf9\x02\n" +
 	"\x0eInstanceUpdate\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x1b\n" +
@@ -3349,7 +3357,9 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\texit_code\x18\b \x01(\x05R\bexitCode\x12!\n" +
 	"\fchild_config\x18\t \x01(\fR\vchildConfig\x12%\n" +
 	"\x0erestart_wanted\x18\n" +
-	" \x01(\fR\rrestartWanted\"\xc7\x01\n" +
+	" \x01(\fR\rrestartWanted\x12 \n" +
+	"\fasked_to_end\x18\v \x01(\bR\n" +
+	"askedToEnd\"\xc7\x01\n" +
 	"\fRestartGrant\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x129\n" +
 	"\x05turns\x18\x02 \x03(\v2#.waypoint.command.RestartGrant.TurnR\x05turns\x1aW\n" +

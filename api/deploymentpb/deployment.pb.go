@@ -797,6 +797,7 @@ type Instance struct {
 	ChildSince         *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=child_since,json=childSince,proto3" json:"child_since,omitempty"`          // newest change of child_pid or child_starts
 	RestartWanted      []byte                 `protobuf:"bytes,19,opt,name=restart_wanted,json=restartWanted,proto3" json:"restart_wanted,omitempty"` // hash of the configuration that a restart waits for; empty: none
 	Turn               *RestartTurn           `protobuf:"bytes,20,opt,name=turn,proto3" json:"turn,omitempty"`                                        // the newest turn to restart that it was given
+	AskedToEnd         bool                   `protobuf:"varint,21,opt,name=asked_to_end,json=askedToEnd,proto3" json:"asked_to_end,omitempty"`       // exited: a signal had asked it to
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -969,6 +970,13 @@ func (x *Instance) GetTurn() *RestartTurn {
 		return x.Turn
 	}
 	return nil
+}
+
+func (x *Instance) GetAskedToEnd() bool {
+	if x != nil {
+		return x.AskedToEnd
+	}
+	return false
 }
 
 // RestartTurn is an instance's turn to restart its child for a configuration.
@@ -2723,7 +2731,7 @@ const file_api_deploymentpb_deployment_proto_rawDesc = "" +
 	" \x01(\tR\x03url\x129\n" +
 	"\n" +
 	"created_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x125\n" +
-	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"\xbf\x06\n" +
+	"\bended_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\"\xe1\x06\n" +
 	"\bInstance\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\rdeployment_id\x18\x02 \x01(\tR\fdeploymentId\x12-\n" +
@@ -2751,7 +2759,9 @@ const file_api_deploymentpb_deployment_proto_rawDesc = "" +
 	"\vchild_since\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"childSince\x12%\n" +
 	"\x0erestart_wanted\x18\x13 \x01(\fR\rrestartWanted\x124\n" +
-	"\x04turn\x18\x14 \x01(\v2 .waypoint.deployment.RestartTurnR\x04turn\"i\n" +
+	"\x04turn\x18\x14 \x01(\v2 .waypoint.deployment.RestartTurnR\x04turn\x12 \n" +
+	"\fasked_to_end\x18\x15 \x01(\bR\n" +
+	"askedToEnd\"i\n" +
 	"\vRestartTurn\x12\x16\n" +
 	"\x06starts\x18\x01 \x01(\rR\x06starts\x12\x16\n" +
 	"\x06config\x18\x02 \x01(\fR\x06config\x12*\n" +

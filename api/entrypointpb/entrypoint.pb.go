@@ -518,6 +518,7 @@ func (x *ChildState) GetRestartWanted() []byte {
 type Goodbye struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ExitCode      int32                  `protobuf:"varint,1,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	Asked         bool                   `protobuf:"varint,2,opt,name=asked,proto3" json:"asked,omitempty"` // a signal asked the entrypoint to end
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -557,6 +558,13 @@ func (x *Goodbye) GetExitCode() int32 {
 		return x.ExitCode
 	}
 	return 0
+}
+
+func (x *Goodbye) GetAsked() bool {
+	if x != nil {
+		return x.Asked
+	}
+	return false
 }
 
 // Down is a message of the home node. The first of a stream is welcome.
@@ -1235,9 +1243,10 @@ const file_api_entrypointpb_entrypoint_proto_rawDesc = "" +
 	"\texit_code\x18\x04 \x01(\x05R\bexitCode\x12\x1f\n" +
 	"\vconfig_hash\x18\x05 \x01(\fR\n" +
 	"configHash\x12%\n" +
-	"\x0erestart_wanted\x18\x06 \x01(\fR\rrestartWanted\"&\n" +
+	"\x0erestart_wanted\x18\x06 \x01(\fR\rrestartWanted\"<\n" +
 	"\aGoodbye\x12\x1b\n" +
-	"\texit_code\x18\x01 \x01(\x05R\bexitCode\"\xb5\x02\n" +
+	"\texit_code\x18\x01 \x01(\x05R\bexitCode\x12\x14\n" +
+	"\x05asked\x18\x02 \x01(\bR\x05asked\"\xb5\x02\n" +
 	"\x04Down\x128\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1c.waypoint.entrypoint.WelcomeH\x00R\awelcome\x125\n" +
 	"\x06config\x18\x02 \x01(\v2\x1b.waypoint.entrypoint.ConfigH\x00R\x06config\x123\n" +
