@@ -37,26 +37,35 @@ func configSet(o *op, c *commandpb.ConfigSet) (*commandpb.Result, error) {
 			return nil, err
 		}
 	}
-	for _, change := range c.GetChanges() {
-		if v := variableOf(change); v.GetFile() != nil && !change.GetDelete() {
-			if err := checkFiles(o, v); err != nil {
-				return nil, err
-			}
-		}
+	if err := checkFiles(o, c.GetChanges(), named); err != nil {
+		return nil, err
 	}
 	return result, nil
 }
 
-// checkFiles refuses a variable whose file collides with another's of the same
-// scope and origin: of those none is narrower. It looks at what all changes of
-// the request together have made.
-func checkFiles(o *op, v *configpb.Variable) error {
-	for _, other := range o.ConfigVariables(v.GetScope(), true) {
-		if other.GetOrigin() != v.GetOrigin() || other.GetName() == v.GetName() || !state.FilesCollide(other.GetFile(), v.GetFile()) {
+// checkFiles refuses variables whose files collide with others' of the same
+// scope and origin: of those none is narrower. It looks, once for each scope and
+// origin, at what all changes of the request together have made.
+func checkFiles(o *op, changes []*configpb.Change, named map[string]bool) error {
+	seen := map[string]bool{}
+	for _, change := range changes {
+		v := variableOf(change)
+		if v.GetFile() == nil || change.GetDelete() || seen[siblings(v)] {
 			continue
 		}
+		seen[siblings(v)] = true
+		list := slices.DeleteFunc(o.ConfigVariables(v.GetScope(), true), func(other *configpb.Variable) bool {
+			return other.GetOrigin() != v.GetOrigin()
+		})
+		here, other := state.Collision(list)
+		if here == nil {
+			continue
+		}
+		if !named[identity(here)] {
+			here, other = other, here
+		}
 		return errs.New(errs.Conflict, "variable %q cannot go to the file %s, because variable %q of the same scope goes to %s: "+
-			"choose another path, or delete the other variable", v.GetName(), v.GetFile().GetPath(), other.GetName(), other.GetFile().GetPath())
+			"choose another path, or delete the other variable", here.GetName(), here.GetFile().GetPath(), other.GetName(), other.GetFile().GetPath())
 	}
 	return nil
 }
@@ -80,9 +89,12 @@ func variableOf(change *configpb.Change) *configpb.Variable {
 }
 
 // identity tells the variables of one request apart.
-func identity(v *configpb.Variable) string {
+func identity(v *configpb.Variable) string { return fmt.Sprintf("%s %q", siblings(v), v.GetName()) }
+
+// siblings names what the variables of one scope and origin have in common.
+func siblings(v *configpb.Variable) string {
 	s := v.GetScope()
-	return fmt.Sprintf("%q %q %q %q %d", s.GetProject(), s.GetApp(), s.GetWorkspace(), v.GetName(), v.GetOrigin())
+	return fmt.Sprintf("%q %q %q %d", s.GetProject(), s.GetApp(), s.GetWorkspace(), v.GetOrigin())
 }
 
 func checkVariable(o *op, v *configpb.Variable, change *configpb.Change) error {

@@ -1,6 +1,7 @@
 package fsm_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,8 @@ func TestFilesOfOneScopeMustNotCollide(t *testing.T) {
 		"a file in place of a dir": {changes(toFile(set(web, "B", "x"), "/etc")), true},
 		"a dir in place of a file": {changes(toFile(set(web, "B", "x"), "/etc/app/b")), true},
 		"two in one request":       {changes(toFile(set(web, "B", "x"), "/b"), toFile(set(web, "C", "x"), "/b")), true},
+		"with others between them": {changes(toFile(set(web, "D", "x"), "/etc/app-b"), toFile(set(web, "C", "x"), "/etc/app/c"), toFile(set(web, "B", "x"), "/etc/app.b")), true},
+		"only one of several":      {changes(set(web, "E", "x"), toFile(set(web, "D", "x"), "/etc/d"), fromFile(toFile(set(web, "C", "x"), "/c")), fromFile(toFile(set(web, "B", "x"), "/c/b"))), true},
 		"the other is moved away":  {changes(toFile(set(web, "B", "x"), "/etc/app"), toFile(set(web, "A", "x"), "/a")), false},
 		"the other is deleted":     {changes(toFile(set(web, "B", "x"), "/etc/app"), deleted(web, "A")), false},
 		"the other leaves the file system": {
@@ -87,6 +90,9 @@ func TestFilesOfOneScopeMustNotCollide(t *testing.T) {
 			result := m.do(c.set)
 			if c.refused {
 				m.refused(errs.Conflict, result)
+				if text := result.GetError().GetMessage(); strings.HasPrefix(text, `variable "A"`) {
+					t.Errorf("it blames the one that was there: %s", text)
+				}
 				if left := m.store.Read().ProjectVariables("shop"); len(left) != 1 {
 					t.Errorf("a part was done: %v", left)
 				}

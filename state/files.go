@@ -18,6 +18,37 @@ func FilesCollide(a, b *configpb.File) bool {
 		strings.HasPrefix(a.GetPath(), b.GetPath()+"/") || strings.HasPrefix(b.GetPath(), a.GetPath()+"/")
 }
 
+// Collision returns two of the variables whose files collide, nil if none do.
+func Collision(vars []*configpb.Variable) (a, b *configpb.Variable) {
+	files := slices.DeleteFunc(slices.Clone(vars), func(v *configpb.Variable) bool { return v.GetFile() == nil })
+	slices.SortStableFunc(files, func(a, b *configpb.Variable) int {
+		return compareFolders(a.GetFile().GetPath(), b.GetFile().GetPath())
+	})
+	// What would have to be below a file follows it at once: neighbours tell.
+	for i := 1; i < len(files); i++ {
+		if FilesCollide(files[i-1].GetFile(), files[i].GetFile()) {
+			return files[i-1], files[i]
+		}
+	}
+	return nil, nil
+}
+
+// compareFolders orders paths folder by folder: "/a/b" comes before "/a-b".
+func compareFolders(a, b string) int {
+	for i := range min(len(a), len(b)) {
+		switch {
+		case a[i] == b[i]:
+		case a[i] == '/':
+			return -1
+		case b[i] == '/':
+			return 1
+		default:
+			return cmp.Compare(a[i], b[i])
+		}
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
 // withoutCovered drops the variables whose file collides with a narrower one's.
 // Of one scope and origin there are no two such: they are refused when they
 // are set.

@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"waypoint/api/configpb"
@@ -23,6 +24,28 @@ func TestFilesCollideByPathOrFolder(t *testing.T) {
 	}
 	if FilesCollide(nil, &configpb.File{Path: "/a"}) || FilesCollide(nil, nil) {
 		t.Error("no file collides")
+	}
+}
+
+func TestCollisionIsFoundAmongMany(t *testing.T) {
+	for _, c := range []struct{ paths, want string }{
+		{"/a /a-b /a.b /ab /b/a", ""},
+		{"/a/b /a-b /a /a.b /ab", "/a /a/b"},
+		{"/a/c/d /a/b/c /a-b /a/b-c /a/b", "/a/b /a/b/c"},
+		{"/z /a-b /m /a-b", "/a-b /a-b"},
+		{"", ""},
+	} {
+		list := []*configpb.Variable{{Name: "ENV"}}
+		for n, path := range strings.Fields(c.paths) {
+			list = append(list, to(nil, configpb.Origin_ORIGIN_SET, fmt.Sprint("F", n), path))
+		}
+		got := ""
+		if a, b := Collision(list); a != nil {
+			got = a.GetFile().GetPath() + " " + b.GetFile().GetPath()
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", c.paths, got, c.want)
+		}
 	}
 }
 
