@@ -71,6 +71,7 @@ func projectDestroy(o *op, c *commandpb.ProjectDestroy) (*commandpb.Result, erro
 	drop(o, o.Builds(ref, 0))
 	drop(o, o.Artifacts(ref, 0))
 	drop(o, o.Releases(ref, 0))
+	drop(o, o.ExecSessions(ref, "", false, 0))
 	drop(o, o.Instances(ref, "", true))
 	drop(o, o.Deployments(ref, true, 0))
 	drop(o, o.ProjectCounters(c.GetName()))

@@ -9,6 +9,7 @@ import (
 	"waypoint/api/commandpb"
 	"waypoint/api/configpb"
 	"waypoint/api/deploymentpb"
+	"waypoint/api/execpb"
 	"waypoint/api/jobpb"
 	"waypoint/errs"
 )
@@ -38,6 +39,11 @@ func TestDestroyingAProjectLeavesNothingOfIt(t *testing.T) {
 	before := m.snapshotOf("shopping")
 	m.deployed("d1")
 	m.attached("i1", "d1", 1)
+	m.ok(m.execStart(node1, "running"))
+	m.ok(m.execStart(node1, "over"))
+	m.ok(m.execEnd(node1, "over", &execpb.Exit{}, ""))
+	elsewhere := &deploymentpb.AppRef{Project: "shopping", App: "web", Workspace: "default"}
+	m.ok(m.as(node1, &commandpb.ExecStart{Session: &execpb.Session{Id: "other", App: elsewhere, InstanceId: "i2"}}))
 	m.ok(m.do(&commandpb.ConfigSet{Changes: []*configpb.Change{{Scope: &configpb.Scope{Project: "shop"}, Name: "K", Sealed: []byte("x")}}}))
 	m.ok(m.do(&commandpb.BuildCreate{Build: &deploymentpb.Build{Id: "b1", App: shopRef()}}))
 	m.ok(m.do(&commandpb.BuildFinish{Id: "b1", Artifact: &deploymentpb.Artifact{Id: "a1"}}))
@@ -55,11 +61,12 @@ func TestDestroyingAProjectLeavesNothingOfIt(t *testing.T) {
 	ref := &deploymentpb.AppRef{Project: "shop"}
 	left := len(tx.Builds(ref, 0)) + len(tx.Artifacts(ref, 0)) + len(tx.Deployments(ref, true, 0)) + len(tx.Releases(ref, 0)) +
 		len(tx.Instances(ref, "", true)) + len(tx.JobsOfProject("shop")) + len(tx.ProjectVariables("shop")) +
-		len(tx.ProjectCounters("shop")) + len(tx.Workspaces("shop"))
+		len(tx.ProjectCounters("shop")) + len(tx.Workspaces("shop")) +
+		len(tx.ExecSessions(ref, "", false, 0)) + len(tx.ExecSessionsIn("i1"))
 	if left != 0 || tx.Project("shop") != nil || tx.JobOutput("j1") != nil {
 		t.Errorf("%d rows are left", left)
 	}
-	if !proto.Equal(before, m.snapshotOf("shopping")) {
+	if !proto.Equal(before, m.snapshotOf("shopping")) || tx.ExecSession("other") == nil {
 		t.Error("another project was touched")
 	}
 	m.refused(errs.NotFound, m.do(&commandpb.ProjectDestroy{Name: "shop"}))
