@@ -18,8 +18,14 @@ import (
 	"waypoint/state"
 )
 
-// downConfigField is the number of Down's field config.
-const downConfigField = 2
+const (
+	// downConfigField is the number of Down's field config.
+	downConfigField = 2
+	// maxConfig bounds a configuration, in bytes as it is sent. It is half of what
+	// an entrypoint takes in one message: one that is too big would break its
+	// connection, each time that it is tried again.
+	maxConfig = 8 << 20
+)
 
 // group is the attached instances of one deployment, which all get the same
 // configuration: it is opened and encoded once for all of them.
@@ -182,6 +188,9 @@ func (g *group) encode(vars []*configpb.Variable, policy *configpb.Policy, epoch
 	content.Epoch, content.Index, content.Hash = epoch, index, hash[:]
 	if encoded, err = deterministic.Marshal(content); err != nil {
 		return nil, fmt.Errorf("encode configuration: %w", err)
+	}
+	if n := len(encoded); n > maxConfig {
+		return nil, fmt.Errorf("the configuration has %d bytes and may have at most %d: make values smaller, or delete some", n, maxConfig)
 	}
 	down := &entrypointpb.Down{}
 	field := protowire.AppendTag(nil, downConfigField, protowire.BytesType)

@@ -22,13 +22,19 @@ import (
 // setFile sets a variable of the app that goes to a file.
 func setFile(t testing.TB, f *rpctest.Fixture, name, content string, file *configpb.File) {
 	t.Helper()
-	sealed, err := f.Keyring.Seal([]byte(content), []byte("config/shop/web//"+name), ids.New())
+	change := sealed(t, f, name, content)
+	change.File = file
+	f.Do(&commandpb.Command_ConfigSet{ConfigSet: &commandpb.ConfigSet{Changes: []*configpb.Change{change}}})
+}
+
+// sealed sets a variable of the app.
+func sealed(t testing.TB, f *rpctest.Fixture, name, content string) *configpb.Change {
+	t.Helper()
+	envelope, err := f.Keyring.Seal([]byte(content), []byte("config/shop/web//"+name), ids.New())
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Do(&commandpb.Command_ConfigSet{ConfigSet: &commandpb.ConfigSet{Changes: []*configpb.Change{
-		{Scope: &configpb.Scope{Project: "shop", App: "web"}, Name: name, Sealed: sealed, File: file},
-	}}})
+	return &configpb.Change{Scope: &configpb.Scope{Project: "shop", App: "web"}, Name: name, Sealed: envelope}
 }
 
 func setPolicy(f *rpctest.Fixture, policy *configpb.Policy) {
@@ -206,6 +212,49 @@ func TestOneBadValueKeepsTheWholeLastGoodConfig(t *testing.T) {
 		vars, got := e.Config()
 		if vars["COLOR"] != "green" || len(got.GetFiles()) != 1 || got.GetReload() != entrypointpb.Reload_RELOAD_NEXT_START {
 			t.Errorf("when all can be opened again: %v", got)
+		}
+	}
+}
+
+func TestConfigThatIsTooBigIsNotSent(t *testing.T) {
+	f := rpctest.New(t)
+	_, token := sessiontest.Deploy(f)
+	sessiontest.SetConfig(t, f, "COLOR", "blue")
+	var tried atomic.Int32
+	n := sessiontest.NewNode(t, f, func(c *session.InstancesConfig) {
+		open := c.Open
+		c.Open = func(envelope, aad []byte) ([]byte, error) {
+			if strings.HasSuffix(string(aad), "/HALF2") {
+				tried.Add(1)
+			}
+			return open(envelope, aad)
+		}
+	})
+	old := joined(t, n, token)
+	_, good := old.Config()
+
+	half := strings.Repeat("x", 4<<20)
+	f.Do(&commandpb.Command_ConfigSet{ConfigSet: &commandpb.ConfigSet{Changes: []*configpb.Change{
+		sealed(t, f, "HALF1", half), sealed(t, f, "HALF2", half),
+	}}})
+	for before := tried.Load(); tried.Load() < before+2; { // one may have begun before
+		looks := tried.Load()
+		look(t, f, n, token)
+		wait.For(t, patience, "the node to try the newest state", func() bool { return tried.Load() > looks })
+	}
+	young := joined(t, n, token)
+	if _, got := young.Config(); !proto.Equal(got, good) {
+		t.Errorf("a new instance got %d bytes, want the last good configuration", proto.Size(got))
+	}
+	old.Sync()
+	young.Sync()
+
+	f.Do(&commandpb.Command_ConfigSet{ConfigSet: &commandpb.ConfigSet{Changes: []*configpb.Change{
+		sealed(t, f, "HALF1", "small"), sealed(t, f, "HALF2", "small"),
+	}}})
+	for _, e := range []*sessiontest.Entrypoint{old, young} {
+		if vars, _ := e.Config(); vars["HALF1"] != "small" || vars["HALF2"] != "small" || vars["COLOR"] != "blue" {
+			t.Errorf("when it is small again: %d variables", len(vars))
 		}
 	}
 }
