@@ -157,7 +157,7 @@ func bursts(ctx context.Context, s *stage) ([]row, error) {
 }
 
 // lossFreePace raises the pace of all instances together, step by step, until
-// lines are lost or it is not kept. Each round's figure is the rate that
+// lines are lost. Each round's figure is the rate that
 // arrived in the last step before; 0 if there was none.
 func lossFreePace(ctx context.Context, s *stage, from, step, steps, rounds int) (row, error) {
 	r := row{unit: "lines/s"}

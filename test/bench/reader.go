@@ -30,7 +30,6 @@ type logReader struct {
 	mu     sync.Mutex
 	last   map[string]int // instance to the number of its newest line
 	faults []string
-	gaps   []string // as they were told
 }
 
 // follow starts the command, beginning with nothing of what is kept.
@@ -108,9 +107,6 @@ func (r *logReader) readGaps(from io.Reader) {
 		if err != nil {
 			continue
 		}
-		r.mu.Lock()
-		r.gaps = append(r.gaps, in.Text())
-		r.mu.Unlock()
 		r.lost.Add(n)
 	}
 }

@@ -32,7 +32,6 @@ const (
 	atMost                // our median is at most the limit
 	atLeast               // our median is at least the limit
 	neverAbove            // no sample of ours is above the limit
-	ratioAtLeast          // our median is at least limit times the peer's
 	verdictHeld   = "ok"
 	verdictMissed = "MISSED"
 )
@@ -66,8 +65,6 @@ func (r row) verdict() string {
 		held = held && median(r.samples) >= r.bar.limit
 	case neverAbove:
 		held = held && slices.Max(r.samples) <= r.bar.limit
-	case ratioAtLeast:
-		held = held && r.ratio() >= r.bar.limit
 	}
 	if held {
 		return verdictHeld
@@ -84,8 +81,6 @@ func (b bar) String() string {
 		return ">= " + limit
 	case neverAbove:
 		return "each <= " + limit
-	case ratioAtLeast:
-		return ">= " + limit + "x"
 	}
 	return ""
 }
