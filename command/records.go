@@ -175,11 +175,10 @@ func instanceTable(env *Env, instances []*deploymentpb.Instance, nodeName func(s
 // configWord says whether an instance's app runs with the newest configuration
 // that it has been sent.
 func configWord(i *deploymentpb.Instance) string {
-	due := i.GetTurn() != nil && i.GetTurn().GetStarts() == i.GetChildStarts()
 	switch {
 	case i.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_EXITED:
 		return ""
-	case len(i.GetRestartWanted()) > 0 && due:
+	case len(i.GetRestartWanted()) > 0 && i.RestartDue():
 		return "restarting"
 	case len(i.GetRestartWanted()) > 0:
 		return "restart waits"

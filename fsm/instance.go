@@ -149,10 +149,6 @@ func follows(old, next deploymentpb.InstanceState) bool {
 	return true
 }
 
-// restartGrantMax bounds the turns of one command, so that an entry never takes
-// long.
-const restartGrantMax = 1000
-
 // restartGrant gives instances their turn to restart. The result names those
 // that got it; the others are passed over: they are not attached, want
 // something else by now, have restarted since or have the turn already.
@@ -160,8 +156,8 @@ func restartGrant(o *op, c *commandpb.RestartGrant) (*commandpb.Result, error) {
 	if err := o.leaderOnly(); err != nil {
 		return nil, err
 	}
-	if n := len(c.GetTurns()); n > restartGrantMax {
-		return nil, errs.New(errs.Invalid, "%d turns to restart are too many for one command: give at most %d", n, restartGrantMax)
+	if n := len(c.GetTurns()); n > state.MaxRestartTurns {
+		return nil, errs.New(errs.Invalid, "%d turns to restart are too many for one command: give at most %d", n, state.MaxRestartTurns)
 	}
 	deployment := o.Deployment(c.GetDeploymentId())
 	if deployment == nil || deployment.GetStatus() == deploymentpb.Status_STATUS_DESTROYED {
@@ -188,5 +184,5 @@ func mayRestart(row *deploymentpb.Instance, turn *commandpb.RestartGrant_Turn) b
 	return row.GetState() == deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED &&
 		len(row.GetRestartWanted()) > 0 && bytes.Equal(row.GetRestartWanted(), turn.GetConfig()) &&
 		row.GetChildStarts() == turn.GetStarts() &&
-		!(state.RestartDue(row) && bytes.Equal(row.GetTurn().GetConfig(), turn.GetConfig()))
+		!(row.RestartDue() && bytes.Equal(row.GetTurn().GetConfig(), turn.GetConfig()))
 }

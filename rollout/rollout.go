@@ -16,7 +16,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"waypoint/api/commandpb"
-	"waypoint/api/configpb"
 	"waypoint/api/deploymentpb"
 	"waypoint/errs"
 	"waypoint/state"
@@ -43,7 +42,6 @@ type Config struct {
 const (
 	pace       = 50 * time.Millisecond // at least, between two looks at the state
 	retryPause = time.Second           // after a failure that is no refusal
-	maxTurns   = 1000                  // in a command
 )
 
 func (c Config) withDefaults() Config {
@@ -137,7 +135,7 @@ func (r *Rollout) plan(tx *state.Tx, now time.Time) (cmds []*commandpb.Command, 
 			continue
 		}
 		s := take(tx.InstancesOfDeployment(id), now, r.config.Timing)
-		policy := policyOf(tx, deployment.GetApp())
+		policy := tx.ConfigPolicy(deployment.GetApp().GetProject(), deployment.GetApp().GetApp())
 		turns := s.turns(func(size int) int { return state.MaxUnavailable(policy, size) })
 		r.tell(deployment, s, len(turns))
 		cmds = append(cmds, grants(id, turns)...)
@@ -153,20 +151,10 @@ func (r *Rollout) plan(tx *state.Tx, now time.Time) (cmds []*commandpb.Command, 
 	return cmds, next
 }
 
-// policyOf returns the policy of an app; nil is the default one.
-func policyOf(tx *state.Tx, ref *deploymentpb.AppRef) *configpb.Policy {
-	for _, app := range tx.Project(ref.GetProject()).GetApps() {
-		if app.GetName() == ref.GetApp() {
-			return app.GetConfigPolicy()
-		}
-	}
-	return nil
-}
-
 // grants returns the commands that give the turns.
 func grants(deploymentID string, turns []*deploymentpb.Instance) []*commandpb.Command {
 	var cmds []*commandpb.Command
-	for some := range slices.Chunk(turns, maxTurns) {
+	for some := range slices.Chunk(turns, state.MaxRestartTurns) {
 		grant := &commandpb.RestartGrant{DeploymentId: deploymentID}
 		for _, i := range some {
 			grant.Turns = append(grant.Turns, &commandpb.RestartGrant_Turn{

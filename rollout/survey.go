@@ -102,7 +102,7 @@ func (s *survey) count(i *deploymentpb.Instance) {
 	available := runs(i)
 	switch {
 	case !available:
-	case !state.RestartDue(i):
+	case !i.RestartDue():
 		available = !s.within(s.Settle, i.GetChildSince())
 	case s.within(s.Patience, i.GetTurn().GetAt()):
 		available = false
@@ -121,7 +121,7 @@ func (s *survey) count(i *deploymentpb.Instance) {
 	}
 	switch {
 	case !runs(i) || len(i.GetRestartWanted()) == 0:
-	case state.RestartDue(i) && string(i.GetTurn().GetConfig()) == string(i.GetRestartWanted()):
+	case i.RestartDue() && string(i.GetTurn().GetConfig()) == string(i.GetRestartWanted()):
 	case available:
 		s.free = append(s.free, i)
 	default:

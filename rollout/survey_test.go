@@ -210,7 +210,7 @@ func (w *world) restarting() int {
 	n := 0
 	for i, r := range w.rows {
 		begun := !w.acts[i].last.IsZero()
-		if begun && (r.GetChildPid() == 0 || state.RestartDue(r) || w.now.Sub(r.GetChildSince().AsTime()) < testTiming.Settle) {
+		if begun && (r.GetChildPid() == 0 || r.RestartDue() || w.now.Sub(r.GetChildSince().AsTime()) < testTiming.Settle) {
 			n++
 		}
 	}

@@ -69,7 +69,7 @@ func (a *attach) takeTurn(row *deploymentpb.Instance) {
 func (a *attach) wantsRestart() {
 	a.turn = nil
 	row := a.in.cfg.Store.Read().Instance(a.row.GetId())
-	if state.RestartDue(row) && string(row.GetTurn().GetConfig()) == string(a.row.GetRestartWanted()) {
+	if row.RestartDue() && string(row.GetTurn().GetConfig()) == string(a.row.GetRestartWanted()) {
 		a.takeTurn(row)
 	}
 }

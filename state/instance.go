@@ -11,6 +11,10 @@ import (
 	"waypoint/api/deploymentpb"
 )
 
+// MaxRestartTurns bounds the turns to restart of one command, so that an entry
+// never takes long.
+const MaxRestartTurns = 1000
+
 func instanceTable() *table[*deploymentpb.Instance] {
 	return &table[*deploymentpb.Instance]{
 		name: "instances",
@@ -45,22 +49,16 @@ func restartWanted(i *deploymentpb.Instance) []byte {
 
 // restartTurn is the home node of an instance whose turn to restart has come.
 func restartTurn(i *deploymentpb.Instance) []byte {
-	if restartWanted(i) == nil || !RestartDue(i) || !bytes.Equal(i.GetTurn().GetConfig(), i.GetRestartWanted()) {
+	if restartWanted(i) == nil || !i.RestartDue() || !bytes.Equal(i.GetTurn().GetConfig(), i.GetRestartWanted()) {
 		return nil
 	}
 	return key{}.str(i.GetNodeId())
 }
 
-// RestartDue tells whether an instance has not used the newest turn to restart
-// that it was given.
-func RestartDue(i *deploymentpb.Instance) bool {
-	return i.GetTurn() != nil && i.GetTurn().GetStarts() == i.GetChildStarts()
-}
-
 // RestartTried returns the configuration that an instance's newest turn to
 // restart was for, or if it has restarted, the one that it restarted with.
 func RestartTried(i *deploymentpb.Instance) []byte {
-	if i.GetTurn() != nil && !RestartDue(i) && len(i.GetChildConfig()) > 0 {
+	if i.GetTurn() != nil && !i.RestartDue() && len(i.GetChildConfig()) > 0 {
 		return i.GetChildConfig()
 	}
 	return i.GetTurn().GetConfig()
