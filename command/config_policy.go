@@ -45,7 +45,7 @@ func (p *policyFlags) any() bool {
 // apply changes what the flags name. A signal goes with the way that needs it.
 func (p *policyFlags) apply(policy *configpb.Policy) {
 	if p.flags.IsSet("reload") {
-		policy.Reload = configpb.Reload(configpb.Reload_value["RELOAD_"+strings.ToUpper(strings.ReplaceAll(p.reload, "-", "_"))])
+		policy.Reload = config.ReloadOf(p.reload)
 		if policy.GetReload() != configpb.Reload_RELOAD_SIGNAL {
 			policy.Signal = ""
 		}
@@ -122,7 +122,7 @@ func runPolicy(ctx context.Context, env *Env, api configpb.ConfigClient, conn *c
 func showPolicy(w io.Writer, ref *deploymentpb.AppRef, policy *configpb.Policy) error {
 	fields := &output.Fields{}
 	fields.Add("App", ref.GetProject()+"/"+ref.GetApp())
-	fields.Add("Reload", strings.ReplaceAll(output.Enum(policy.GetReload(), "RELOAD_"), "_", "-"))
+	fields.Add("Reload", config.ReloadWord(policy.GetReload()))
 	fields.Add("Signal", policy.GetSignal())
 	fields.Add("Max unavailable", policy.GetMaxUnavailable())
 	return fields.Write(w, "")

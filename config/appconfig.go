@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"waypoint/api/configpb"
 )
 
 // The config block of an app or of a workspace of it.
@@ -35,11 +37,26 @@ type (
 	}
 )
 
+// reloadPrefix is what the names of the reloads begin with in the API.
+const reloadPrefix = "RELOAD_"
+
 // variableName is what the cluster takes as the name of a variable.
 var variableName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
 
 // ReloadWords returns what the reload of a policy may be, the default first.
 func ReloadWords() []string { return []string{"restart", "signal", "next-start"} }
+
+// ReloadOf returns what one of ReloadWords means. For no word it is
+// unspecified, which stands for the default.
+func ReloadOf(word string) configpb.Reload {
+	name := reloadPrefix + strings.ToUpper(strings.ReplaceAll(word, "-", "_"))
+	return configpb.Reload(configpb.Reload_value[name])
+}
+
+// ReloadWord is the opposite of ReloadOf.
+func ReloadWord(reload configpb.Reload) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(reload.String(), reloadPrefix), "_", "-"))
+}
 
 // FileMode reads permission bits as people write them, in octal digits with or
 // without a leading 0. It returns false for anything but 1 to 0777.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"waypoint/api/configpb"
 	"waypoint/errs"
 )
 
@@ -140,6 +141,23 @@ func TestVariableOfAFileIsNamedAfterItsPath(t *testing.T) {
 		if got := FileVariable(at); got != want {
 			t.Errorf("%s is %s, want %s", at, got, want)
 		}
+	}
+}
+
+func TestReloadWordsAreThoseOfTheAPI(t *testing.T) {
+	reloads := map[string]configpb.Reload{
+		"restart": configpb.Reload_RELOAD_RESTART, "signal": configpb.Reload_RELOAD_SIGNAL, "next-start": configpb.Reload_RELOAD_NEXT_START,
+	}
+	if len(ReloadWords()) != len(configpb.Reload_name)-1 {
+		t.Errorf("the words are %v, the API has %v", ReloadWords(), configpb.Reload_name)
+	}
+	for _, word := range ReloadWords() {
+		if got := ReloadOf(word); got != reloads[word] || ReloadWord(got) != word {
+			t.Errorf("%s is %v, and that is %s", word, got, ReloadWord(got))
+		}
+	}
+	if got := ReloadOf(""); got != configpb.Reload_RELOAD_UNSPECIFIED {
+		t.Errorf("no word is %v", got)
 	}
 }
 

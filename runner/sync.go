@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"waypoint/api/configpb"
 	"waypoint/api/projectpb"
@@ -54,9 +53,8 @@ func (o *operation) variables(app *config.App) *configpb.SetRequest {
 
 // policyOf is a policy as the cluster takes it.
 func policyOf(p *config.Policy) *configpb.Policy {
-	word := "RELOAD_" + strings.ToUpper(strings.ReplaceAll(p.Reload, "-", "_"))
 	return &configpb.Policy{
-		Reload:         configpb.Reload(configpb.Reload_value[word]), // 0, the default, for none
+		Reload:         config.ReloadOf(p.Reload),
 		Signal:         p.Signal,
 		MaxUnavailable: p.MaxUnavailable,
 	}

@@ -2,10 +2,12 @@ package config
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"waypoint/api/commandpb"
 	"waypoint/api/configpb"
+	"waypoint/api/projectpb"
 	"waypoint/errs"
 	"waypoint/internal/signals"
 	"waypoint/rpc/call"
@@ -54,12 +56,10 @@ func (s *Service) GetPolicy(ctx context.Context, req *configpb.GetPolicyRequest)
 	if project == nil {
 		return nil, errs.New(errs.NotFound, "there is no project %q", req.GetProject())
 	}
-	for _, app := range project.GetApps() {
-		if app.GetName() == req.GetApp() {
-			return &configpb.GetPolicyResponse{Policy: state.FillPolicy(app.GetConfigPolicy())}, nil
-		}
+	if !slices.ContainsFunc(project.GetApps(), func(a *projectpb.App) bool { return a.GetName() == req.GetApp() }) {
+		return nil, errs.New(errs.NotFound, "project %q has no app %q", req.GetProject(), req.GetApp())
 	}
-	return nil, errs.New(errs.NotFound, "project %q has no app %q", req.GetProject(), req.GetApp())
+	return &configpb.GetPolicyResponse{Policy: state.FillPolicy(tx.ConfigPolicy(req.GetProject(), req.GetApp()))}, nil
 }
 
 func checkApp(project, app string) error {
