@@ -15,7 +15,7 @@ const (
 	chunk      = replay.BlockSize       // bytes of output in one message
 	lastOutput = 100 * time.Millisecond // without any, after which an ended command's output is over
 	endOfText  = 4                      // what a terminal takes as end of file
-	hangUpWait = 2 * time.Second        // for what a hangup ends
+	hangUpWait = time.Second            // for what a hangup ends; less than tidyUp, so that the rest is killed in time
 )
 
 // command is the command of one exec session and our ends of its files.
