@@ -16,11 +16,17 @@ import (
 // ever lost to somebody who did not want it. As PID 1 or as a subreaper it
 // also ends orphans' zombies.
 type reaper struct {
-	mu      sync.Mutex
-	started map[int]*process
-	sigchld chan os.Signal
-	changed chan struct{} // one slot: something ended
+	mu       sync.Mutex
+	started  map[int]*process
+	starting int                        // starts under way
+	early    map[int]syscall.WaitStatus // of processes that are not known, while starts are under way
+	fork     forkFunc
+	sigchld  chan os.Signal
+	changed  chan struct{} // one slot: something ended
 }
+
+// forkFunc is os.StartProcess.
+type forkFunc func(path string, argv []string, attr *os.ProcAttr) (*os.Process, error)
 
 // process is one that the reaper has started.
 type process struct {
@@ -33,6 +39,8 @@ type process struct {
 func newReaper() *reaper {
 	r := &reaper{
 		started: make(map[int]*process),
+		early:   make(map[int]syscall.WaitStatus),
+		fork:    os.StartProcess,
 		sigchld: make(chan os.Signal, 1),
 		changed: make(chan struct{}, 1),
 	}
@@ -40,19 +48,71 @@ func newReaper() *reaper {
 	return r
 }
 
-// start starts a process. The lock keeps a process that ends at once from
-// being reaped before it is known.
+// start starts a process. That may take for ever, as from a network drive that
+// does not answer, and keeps nobody else from being reaped. A process that
+// ends before it is known is found among those that did so early.
 func (r *reaper) start(path string, argv []string, attr *os.ProcAttr) (*process, error) {
 	r.mu.Lock()
+	r.starting++
+	r.mu.Unlock()
+	var started *os.Process
+	err := task.Protect(func() (err error) {
+		started, err = r.fork(path, argv, attr)
+		return err
+	})
+	r.mu.Lock()
 	defer r.mu.Unlock()
-	started, err := os.StartProcess(path, argv, attr)
+	r.starting--
+	defer func() {
+		if r.starting == 0 {
+			clear(r.early)
+		}
+	}()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
 	p := &process{pid: started.Pid, ended: make(chan struct{}), stopped: make(chan struct{}, 1)}
 	_ = started.Release()
 	r.started[p.pid] = p
+	r.collect(p)
 	return p, nil
+}
+
+// collect gives a process that has become known the status that it had before.
+// One that can still be waited for has another: the early one was that of an
+// orphan which had its number before.
+func (r *reaper) collect(p *process) {
+	status, ok := r.early[p.pid]
+	if !ok {
+		return
+	}
+	delete(r.early, p.pid)
+	if status.Stopped() {
+		r.note(p, status)
+		return
+	}
+	var current syscall.WaitStatus
+	pid, err := syscall.Wait4(p.pid, &current, syscall.WNOHANG, nil)
+	switch {
+	case err != nil:
+		r.note(p, status)
+	case pid == p.pid:
+		r.note(p, current)
+	}
+}
+
+// note takes note of a process's status.
+func (r *reaper) note(p *process, status syscall.WaitStatus) {
+	if status.Stopped() {
+		select {
+		case p.stopped <- struct{}{}:
+		default:
+		}
+		return
+	}
+	delete(r.started, p.pid)
+	p.code = exitCode(status)
+	close(p.ended)
 }
 
 // run reaps until ctx ends.
@@ -82,18 +142,10 @@ func (r *reaper) reap() {
 		if err != nil || pid <= 0 {
 			break
 		}
-		p := r.started[pid]
-		switch {
-		case p == nil:
-		case status.Stopped():
-			select {
-			case p.stopped <- struct{}{}:
-			default:
-			}
-		default:
-			delete(r.started, pid)
-			p.code = exitCode(status)
-			close(p.ended)
+		if p := r.started[pid]; p != nil {
+			r.note(p, status)
+		} else if r.starting > 0 {
+			r.early[pid] = status
 		}
 	}
 	select {
