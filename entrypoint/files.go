@@ -24,18 +24,23 @@ const (
 // names.
 type files struct {
 	accounts accounts
+	replace  replaceFunc
 	written  map[string]*entrypointpb.ConfigFile // by path
 	made     []string                            // folders, outer before inner
 }
 
+// replaceFunc is atomicfile.Replace.
+type replaceFunc func(path string, data []byte, mode fs.FileMode, uid, gid int) error
+
 // fault is a file that is not as the configuration wants it.
 type fault struct {
-	path string
-	err  error
+	path    string
+	err     error
+	missing bool // its content is not at its path
 }
 
 func newFiles() *files {
-	return &files{accounts: systemAccounts(), written: make(map[string]*entrypointpb.ConfigFile)}
+	return &files{accounts: systemAccounts(), replace: atomicfile.Replace, written: make(map[string]*entrypointpb.ConfigFile)}
 }
 
 // become makes the files on the disk those that are wanted: it removes what is
@@ -52,7 +57,7 @@ func (f *files) become(want []*entrypointpb.ConfigFile, anew bool) []fault {
 			continue
 		}
 		if err := syscall.Unlink(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			faults = append(faults, fault{path, &fs.PathError{Op: "remove", Path: path, Err: err}})
+			faults = append(faults, fault{path: path, err: &fs.PathError{Op: "remove", Path: path, Err: err}})
 			continue
 		}
 		delete(f.written, path)
@@ -64,14 +69,15 @@ func (f *files) become(want []*entrypointpb.ConfigFile, anew bool) []fault {
 			continue
 		}
 		if err := f.write(path, file); err != nil {
-			faults = append(faults, fault{path, err})
+			faults = append(faults, fault{path: path, err: err, missing: !holds(path, file.GetContent())})
 		}
 	}
 	return faults
 }
 
-// write writes one file. If the owner cannot be set, as without root, the file
-// is written all the same: its content is worth more.
+// write writes one file. If the owner cannot be set, as without root or in a
+// user namespace that does not know it, the file is written all the same: its
+// content is worth more.
 func (f *files) write(path string, file *entrypointpb.ConfigFile) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("write %s: the path is not absolute", path)
@@ -86,13 +92,13 @@ func (f *files) write(path string, file *entrypointpb.ConfigFile) error {
 	content := []byte(file.GetContent())
 	uid, gid, ownerErr := f.accounts.resolve(file.GetOwner())
 	if ownerErr == nil {
-		err := atomicfile.WriteOwned(path, content, mode, uid, gid)
-		if err == nil || file.GetOwner() == "" || !errors.Is(err, fs.ErrPermission) {
+		err := f.replace(path, content, mode, uid, gid)
+		if err == nil || uid == -1 && gid == -1 {
 			return f.note(path, file, err)
 		}
 		ownerErr = err
 	}
-	if err := f.note(path, file, atomicfile.Write(path, content, mode)); err != nil {
+	if err := f.note(path, file, f.replace(path, content, mode, -1, -1)); err != nil {
 		return err
 	}
 	return fmt.Errorf("give %s to %q: %w", path, file.GetOwner(), ownerErr)
@@ -104,6 +110,16 @@ func (f *files) note(path string, file *entrypointpb.ConfigFile, err error) erro
 		f.written[path] = file
 	}
 	return err
+}
+
+// holds tells whether a path has a content.
+func holds(path, content string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(content)) {
+		return false
+	}
+	got, err := os.ReadFile(path)
+	return err == nil && string(got) == content
 }
 
 // makeFolder makes a folder and those above it that are missing.
@@ -125,7 +141,18 @@ func (f *files) makeFolder(path string) error {
 		return err
 	}
 	f.made = append(f.made, path)
-	return os.Chmod(path, folderMode) // whatever the umask is
+	return chmodFolder(path)
+}
+
+// chmodFolder sets the permissions of a folder that was made, whatever the
+// umask is, and never those of something that a link in its place leads to.
+func chmodFolder(path string) error {
+	folder, err := os.OpenFile(path, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return folder.Chmod(folderMode)
 }
 
 // tidy removes folders that it made and that hold nothing any more, except

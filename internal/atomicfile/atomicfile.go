@@ -15,26 +15,34 @@ import (
 // nil, content and name have both reached the disk. When it fails, path is as
 // it was before, and nothing is left beside it.
 func Write(path string, data []byte, mode fs.FileMode) error {
-	return WriteOwned(path, data, mode, -1, -1)
+	err := replace(path, data, mode, -1, -1, (*os.File).Sync)
+	if err == nil {
+		err = SyncDir(filepath.Dir(path))
+	}
+	return named(path, err)
 }
 
-// WriteOwned is Write for a file that belongs to another user or group; -1
-// leaves either as it is for a new file of this process. At no time does
-// anybody else see the content.
-func WriteOwned(path string, data []byte, mode fs.FileMode, uid, gid int) error {
-	if err := write(path, data, mode, uid, gid); err != nil {
+// Replace is Write for a file that belongs to another user or group, and that
+// need not outlast a crash of the machine: it does not wait for the disk. -1
+// leaves a user or group as it is for a new file of this process. At no time
+// does anybody else see the content.
+func Replace(path string, data []byte, mode fs.FileMode, uid, gid int) error {
+	return named(path, replace(path, data, mode, uid, gid, func(*os.File) error { return nil }))
+}
+
+func named(path string, err error) error {
+	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-func write(path string, data []byte, mode fs.FileMode, uid, gid int) error {
-	dir := filepath.Dir(path)
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp")
+func replace(path string, data []byte, mode fs.FileMode, uid, gid int, sync func(*os.File) error) error {
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return err
 	}
-	if err := fill(temp, data, mode, uid, gid); err != nil {
+	if err := fill(temp, data, mode, uid, gid, sync); err != nil {
 		_ = os.Remove(temp.Name())
 		return err
 	}
@@ -42,12 +50,12 @@ func write(path string, data []byte, mode fs.FileMode, uid, gid int) error {
 		_ = os.Remove(temp.Name())
 		return err
 	}
-	return SyncDir(dir)
+	return nil
 }
 
-// fill writes everything that must be on the disk before the rename, and
-// closes the file.
-func fill(f *os.File, data []byte, mode fs.FileMode, uid, gid int) error {
+// fill writes everything that must be there before the rename, and closes the
+// file.
+func fill(f *os.File, data []byte, mode fs.FileMode, uid, gid int, sync func(*os.File) error) error {
 	if _, err := f.Write(data); err != nil {
 		_ = f.Close()
 		return err
@@ -62,7 +70,7 @@ func fill(f *os.File, data []byte, mode fs.FileMode, uid, gid int) error {
 		_ = f.Close()
 		return err
 	}
-	if err := f.Sync(); err != nil {
+	if err := sync(f); err != nil {
 		_ = f.Close()
 		return err
 	}

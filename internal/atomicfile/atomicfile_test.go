@@ -32,7 +32,7 @@ func TestWriteReplacesContentAndMode(t *testing.T) {
 
 func TestFileOfAnotherOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config")
-	err := atomicfile.WriteOwned(path, []byte("x"), 0o640, 12345, 54321)
+	err := atomicfile.Replace(path, []byte("x"), 0o640, 12345, 54321)
 	if os.Geteuid() != 0 {
 		if !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("error is %v", err)
