@@ -55,7 +55,9 @@ func newExecSession(id, instance string, open *execpb.Open, c *command, end cont
 	return s
 }
 
-// bind makes l the session's stream, in place of an older one.
+// bind makes l the session's stream, in place of an older one. To go on from
+// somewhere acknowledges what came before it: an acknowledgement may have been
+// lost with the older stream.
 func (s *execSession) bind(l *execLink, from *execpb.Resume) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,6 +70,9 @@ func (s *execSession) bind(l *execLink, from *execpb.Resume) error {
 			return errs.New(errs.Conflict, "exec session %s cannot be resumed: its output is not kept from byte %d on, but from %d to %d",
 				s.id, offsets[i], s.outputs[i].Start(), s.outputs[i].End())
 		}
+	}
+	for i := range s.outputs {
+		s.outputs[i].Discard(offsets[i])
 	}
 	if s.link != nil {
 		s.link.cancel(errReplaced)

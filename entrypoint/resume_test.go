@@ -161,6 +161,26 @@ func TestLargeOutputSurvivesManyStreams(t *testing.T) {
 	}
 }
 
+func TestResumeAcknowledgesWhatHasCome(t *testing.T) {
+	t.Parallel()
+	h, _ := attachedChild(t)
+	open := resumable(`head -c 600000 /dev/zero`)
+	s := h.exec(open)
+	for len(s.stdout) < window {
+		s.next()
+	}
+	for len(s.stdout) < 600_000 { // the acknowledgement of each window is lost
+		h.breakStreams()
+		s = h.again(open, s.received()).follow(s)
+		for before := len(s.stdout); len(s.stdout) < min(before+window, 600_000); {
+			s.next()
+		}
+	}
+	if code := s.exit(); code != 0 || len(s.stdout) != 600_000 {
+		t.Errorf("exit code %d, %d bytes", code, len(s.stdout))
+	}
+}
+
 func TestNewerStreamReplacesAnOlderOne(t *testing.T) {
 	t.Parallel()
 	h, _ := attachedChild(t)

@@ -242,6 +242,25 @@ func TestSlowReaderKeepsTheStreamGoing(t *testing.T) {
 	}
 }
 
+func TestAcknowledgementsAreRepeatedOverAnotherStream(t *testing.T) {
+	const sent = 2 * ackBytes
+	_, api := dial(t,
+		func(talk *talk) error {
+			err := errors.Join(talk.opened(true, 0), talk.stdout(0, strings.Repeat("x", sent)))
+			// It comes here, but not further.
+			err = errors.Join(err, talk.until(func(in *execpb.Input) bool { return in.GetAck().GetStdout() == sent }))
+			return errors.Join(err, errLost)
+		},
+		func(talk *talk) error {
+			err := errors.Join(talk.opened(true, 0), talk.until(func(in *execpb.Input) bool { return in.GetAck().GetStdout() == sent }))
+			return errors.Join(err, talk.exit(0), talk.until(exitAck))
+		})
+	code, err := Run(t.Context(), api, Config{Open: &execpb.Open{Argv: []string{"x"}}, Stdout: io.Discard})
+	if code != 0 || err != nil {
+		t.Errorf("exit code %d, %v", code, err)
+	}
+}
+
 func TestSessionThatCannotGoOnIsAnError(t *testing.T) {
 	opens := func(resumable bool) func(*talk) error {
 		return func(talk *talk) error { return errors.Join(talk.opened(resumable, 0), errLost) }

@@ -144,6 +144,8 @@ func (s *session) takeOpened(l *link, opened *execpb.Opened) error {
 		return errs.New(errs.Conflict, "the session is lost: input from byte %d on is wanted, which is not kept", opened.GetStdinOffset())
 	}
 	l.opened, l.sent = true, opened.GetStdinOffset()
+	// What was acknowledged over an older stream may never have arrived.
+	l.ackDue = opened.GetResumable() && s.written[0]+s.written[1] > 0
 	s.changed.Broadcast()
 	return nil
 }
