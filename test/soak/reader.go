@@ -26,8 +26,6 @@ type reader struct {
 	mu        sync.Mutex
 	ended     bool // by us
 	instances map[string]*source
-	lines     uint64
-	lost      uint64 // told in gaps
 	gaps      int
 	bursts    int
 }
@@ -35,6 +33,8 @@ type reader struct {
 // source is what has been read of one instance.
 type source struct {
 	last    uint64
+	lines   uint64
+	lost    uint64   // told in gaps
 	unknown bool     // a gap of unknown size was told since the last line
 	configs []string // with which its application was started, in order
 	over    bool     // its application's last line has come
@@ -84,19 +84,21 @@ func (r *reader) take(b *logspb.Batch) {
 	if gap := b.GetGap(); gap != nil {
 		s.last += gap.GetLines()
 		s.unknown = s.unknown || gap.GetLines() == 0
-		r.lost += gap.GetLines()
+		s.lost += gap.GetLines()
 		r.gaps++
 	}
 	for _, l := range b.GetLines() {
 		switch want := s.last + 1; {
-		case l.GetSeq() == want, l.GetSeq() > want && s.unknown:
+		case l.GetSeq() == want:
+		case l.GetSeq() > want && s.unknown:
+			s.lost += l.GetSeq() - want
 		case l.GetSeq() < want:
 			r.violated("instance %s: line %d came again after line %d", b.GetInstanceId(), l.GetSeq(), s.last)
 		default:
 			r.violated("instance %s: lines %d to %d are missing and no gap was told", b.GetInstanceId(), want, l.GetSeq()-1)
 		}
 		s.last, s.unknown = l.GetSeq(), false
-		r.lines++
+		s.lines++
 		r.note(b.GetInstanceId(), s, string(l.GetData()))
 	}
 }
@@ -132,11 +134,27 @@ func (r *reader) state(id string) (config string, over bool) {
 	return s.configs[len(s.configs)-1], s.over
 }
 
+// carried says how many lines of an instance have come, and how many were told
+// as lost.
+func (r *reader) carried(id string) (lines, lost uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.instances[id]; s != nil {
+		return s.lines, s.lost
+	}
+	return 0, 0
+}
+
 // counts says how much has been read.
 func (r *reader) counts() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return fmt.Sprintf("%d bursts; %d lines, %d lost in %d gaps", r.bursts, r.lines, r.lost, r.gaps)
+	var lines, lost uint64
+	for _, s := range r.instances {
+		lines += s.lines
+		lost += s.lost
+	}
+	return fmt.Sprintf("%d bursts; %d lines, %d lost in %d gaps", r.bursts, lines, lost, r.gaps)
 }
 
 func (r *reader) stop() {

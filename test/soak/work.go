@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// calm is how long after a node came back nothing may fail any more.
-	calm = 20 * time.Second
+	// calm is how long after a node came back calls may still fail. The next
+	// node goes 15 s later at the earliest, so that most of the time is judged.
+	calm = 8 * time.Second
 	// bigLines is how many lines a big exec session prints.
 	bigLines = 100_000
 )
@@ -36,9 +37,11 @@ func (s *soak) disturbNodes(ctx context.Context) {
 		// What has begun is ended, so that the run ends with three nodes.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 		defer cancel()
-		node := s.cluster.Nodes[s.pick(len(s.cluster.Nodes))]
+		n := s.pick(len(s.cluster.Nodes))
+		node := s.cluster.Nodes[n]
 		s.disturbed.Store(time.Now().Add(time.Hour).UnixNano())
 		defer func() { s.disturbed.Store(time.Now().UnixNano()) }()
+		s.lives[n].begin(0)
 		if s.pick(2) == 0 {
 			s.counts.kills.Add(1)
 			node.Kill()
@@ -53,6 +56,7 @@ func (s *soak) disturbNodes(ctx context.Context) {
 			s.violated("%v", err)
 			return
 		}
+		s.lives[n].begin(node.Pid())
 		if err := harness.Until(bounded, time.Minute, func() error { return s.cluster.Voters(bounded, 3) }); err != nil {
 			s.violated("after %s came back: %v", node.Name, err)
 		}
@@ -148,7 +152,7 @@ func (s *soak) crash(ctx context.Context) {
 	}
 }
 
-// sample watches what the steady entrypoints use.
+// sample watches what the steady entrypoints and the nodes use.
 func (s *soak) sample(ctx context.Context) {
 	tick := time.NewTicker(sampleEvery)
 	defer tick.Stop()
@@ -166,6 +170,9 @@ func (s *soak) sample(ctx context.Context) {
 			default:
 				one.usage.sample(one.instance.Pid())
 			}
+		}
+		for _, l := range s.lives {
+			l.sample()
 		}
 	}
 }
