@@ -98,7 +98,8 @@ If the config block of the project file names any part of the policy, it is the 
 	}
 }
 
-// runPolicy shows the policy, as it is or as the flags have changed it.
+// runPolicy shows the policy, as it is or as the flags have changed it. What
+// nobody has set stays so, and follows the default.
 func runPolicy(ctx context.Context, env *Env, api configpb.ConfigClient, conn *connection, ref *deploymentpb.AppRef, change *policyFlags) error {
 	was, err := api.GetPolicy(ctx, &configpb.GetPolicyRequest{Project: ref.GetProject(), App: ref.GetApp()})
 	if err != nil {
@@ -110,7 +111,11 @@ func runPolicy(ctx context.Context, env *Env, api configpb.ConfigClient, conn *c
 	if !change.any() {
 		return conn.show(env, was, human(was.GetPolicy()))
 	}
-	request := &configpb.SetPolicyRequest{Project: ref.GetProject(), App: ref.GetApp(), Policy: was.GetPolicy()}
+	policy := was.GetSet()
+	if policy == nil {
+		policy = was.GetPolicy() // an older server tells only this
+	}
+	request := &configpb.SetPolicyRequest{Project: ref.GetProject(), App: ref.GetApp(), Policy: policy}
 	change.apply(request.GetPolicy())
 	now, err := api.SetPolicy(ctx, request)
 	if err != nil {

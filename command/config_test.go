@@ -71,7 +71,8 @@ func TestConfigPolicyShowsWhatThereIs(t *testing.T) {
 	w := newWorld(t)
 	w.project("shop", "web")
 	policy := &configpb.Policy{Reload: configpb.Reload_RELOAD_NEXT_START, MaxUnavailable: "25%"}
-	w.cluster.answer(getPolicy, &configpb.GetPolicyResponse{Policy: policy})
+	set := &configpb.Policy{Reload: configpb.Reload_RELOAD_NEXT_START}
+	w.cluster.answer(getPolicy, &configpb.GetPolicyResponse{Policy: policy, Set: set})
 	w.prints("App              shop/web\nReload           next-start\nMax unavailable  25%\n", "config", "policy")
 	if got := w.cluster.request(getPolicy); !proto.Equal(got, &configpb.GetPolicyRequest{Project: "shop", App: "web"}) {
 		t.Errorf("asked for %v", got)
@@ -82,6 +83,11 @@ func TestConfigPolicyShowsWhatThereIs(t *testing.T) {
     "reload": "RELOAD_NEXT_START",
     "signal": "",
     "maxUnavailable": "25%"
+  },
+  "set": {
+    "reload": "RELOAD_NEXT_START",
+    "signal": "",
+    "maxUnavailable": ""
   }
 }
 `, "config", "policy", "-json")
@@ -102,6 +108,8 @@ func TestConfigPolicyChangesOnlyWhatIsNamed(t *testing.T) {
 		args string
 		want *configpb.Policy
 	}{
+		{&configpb.Policy{}, "-reload=signal -signal=USR1", &configpb.Policy{Reload: signal, Signal: "USR1"}},
+		{&configpb.Policy{}, "-max-unavailable=25%", &configpb.Policy{MaxUnavailable: "25%"}},
 		{&configpb.Policy{Reload: restart, MaxUnavailable: "25%"}, "-reload=signal -signal=USR1",
 			&configpb.Policy{Reload: signal, Signal: "USR1", MaxUnavailable: "25%"}},
 		{&configpb.Policy{Reload: signal, Signal: "HUP", MaxUnavailable: "3"}, "-signal=USR1",
@@ -114,7 +122,9 @@ func TestConfigPolicyChangesOnlyWhatIsNamed(t *testing.T) {
 			&configpb.Policy{Reload: signal, Signal: "HUP", MaxUnavailable: "3"}},
 		{&configpb.Policy{Reload: restart, MaxUnavailable: "3"}, "-max-unavailable=", &configpb.Policy{Reload: restart}},
 	} {
-		w.cluster.answer(getPolicy, &configpb.GetPolicyResponse{Policy: c.was})
+		filled := &configpb.Policy{Reload: restart, MaxUnavailable: "25%"}
+		proto.Merge(filled, c.was)
+		w.cluster.answer(getPolicy, &configpb.GetPolicyResponse{Policy: filled, Set: c.was})
 		w.prints("App              shop/web\nReload           signal\nSignal           USR1\nMax unavailable  2\n",
 			append([]string{"config", "policy"}, strings.Fields(c.args)...)...)
 		want := &configpb.SetPolicyRequest{Project: "shop", App: "web", Policy: c.want}
@@ -122,9 +132,14 @@ func TestConfigPolicyChangesOnlyWhatIsNamed(t *testing.T) {
 			t.Errorf("%v and %s: asked for %v, want %v", c.was, c.args, got, want)
 		}
 	}
+	w.cluster.answer(getPolicy, &configpb.GetPolicyResponse{Policy: &configpb.Policy{Reload: signal, Signal: "HUP", MaxUnavailable: "25%"}})
 	_, stdout, _ := w.run("config", "policy", "-signal=USR1", "-json")
 	if !strings.Contains(stdout, `"signal": "USR1"`) {
 		t.Error(stdout)
+	}
+	older := &configpb.Policy{Reload: signal, Signal: "USR1", MaxUnavailable: "25%"}
+	if got := w.cluster.request(setPolicy).(*configpb.SetPolicyRequest).GetPolicy(); !proto.Equal(got, older) {
+		t.Errorf("of an older server's answer: asked for %v", got)
 	}
 	w.cluster.refuse(setPolicy, errs.Invalid, "signal \"KILL\" ends the app")
 	w.fails(codeFailed, "change the policy of shop/web: signal \"KILL\"", "config", "policy", "-reload=signal", "-signal=KILL")

@@ -888,6 +888,7 @@ func (x *GetPolicyRequest) GetApp() string {
 type GetPolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Policy        *Policy                `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"` // defaults filled in
+	Set           *Policy                `protobuf:"bytes,2,opt,name=set,proto3" json:"set,omitempty"`       // as it was set, without the defaults
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -925,6 +926,13 @@ func (*GetPolicyResponse) Descriptor() ([]byte, []int) {
 func (x *GetPolicyResponse) GetPolicy() *Policy {
 	if x != nil {
 		return x.Policy
+	}
+	return nil
+}
+
+func (x *GetPolicyResponse) GetSet() *Policy {
+	if x != nil {
+		return x.Set
 	}
 	return nil
 }
@@ -989,9 +997,10 @@ const file_api_configpb_config_proto_rawDesc = "" +
 	"\x06policy\x18\x01 \x01(\v2\x17.waypoint.config.PolicyR\x06policy\">\n" +
 	"\x10GetPolicyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x10\n" +
-	"\x03app\x18\x02 \x01(\tR\x03app\"D\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\"o\n" +
 	"\x11GetPolicyResponse\x12/\n" +
-	"\x06policy\x18\x01 \x01(\v2\x17.waypoint.config.PolicyR\x06policy*A\n" +
+	"\x06policy\x18\x01 \x01(\v2\x17.waypoint.config.PolicyR\x06policy\x12)\n" +
+	"\x03set\x18\x02 \x01(\v2\x17.waypoint.config.PolicyR\x03set*A\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vORIGIN_FILE\x10\x01\x12\x0e\n" +
@@ -1063,19 +1072,20 @@ var file_api_configpb_config_proto_depIdxs = []int32{
 	4,  // 13: waypoint.config.SetPolicyRequest.policy:type_name -> waypoint.config.Policy
 	4,  // 14: waypoint.config.SetPolicyResponse.policy:type_name -> waypoint.config.Policy
 	4,  // 15: waypoint.config.GetPolicyResponse.policy:type_name -> waypoint.config.Policy
-	7,  // 16: waypoint.config.Config.Set:input_type -> waypoint.config.SetRequest
-	9,  // 17: waypoint.config.Config.Get:input_type -> waypoint.config.GetRequest
-	11, // 18: waypoint.config.Config.SetPolicy:input_type -> waypoint.config.SetPolicyRequest
-	13, // 19: waypoint.config.Config.GetPolicy:input_type -> waypoint.config.GetPolicyRequest
-	8,  // 20: waypoint.config.Config.Set:output_type -> waypoint.config.SetResponse
-	10, // 21: waypoint.config.Config.Get:output_type -> waypoint.config.GetResponse
-	12, // 22: waypoint.config.Config.SetPolicy:output_type -> waypoint.config.SetPolicyResponse
-	14, // 23: waypoint.config.Config.GetPolicy:output_type -> waypoint.config.GetPolicyResponse
-	20, // [20:24] is the sub-list for method output_type
-	16, // [16:20] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 16: waypoint.config.GetPolicyResponse.set:type_name -> waypoint.config.Policy
+	7,  // 17: waypoint.config.Config.Set:input_type -> waypoint.config.SetRequest
+	9,  // 18: waypoint.config.Config.Get:input_type -> waypoint.config.GetRequest
+	11, // 19: waypoint.config.Config.SetPolicy:input_type -> waypoint.config.SetPolicyRequest
+	13, // 20: waypoint.config.Config.GetPolicy:input_type -> waypoint.config.GetPolicyRequest
+	8,  // 21: waypoint.config.Config.Set:output_type -> waypoint.config.SetResponse
+	10, // 22: waypoint.config.Config.Get:output_type -> waypoint.config.GetResponse
+	12, // 23: waypoint.config.Config.SetPolicy:output_type -> waypoint.config.SetPolicyResponse
+	14, // 24: waypoint.config.Config.GetPolicy:output_type -> waypoint.config.GetPolicyResponse
+	21, // [21:25] is the sub-list for method output_type
+	17, // [17:21] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_api_configpb_config_proto_init() }

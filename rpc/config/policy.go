@@ -43,7 +43,7 @@ func (s *Service) SetPolicy(ctx context.Context, req *configpb.SetPolicyRequest)
 	return &configpb.SetPolicyResponse{Policy: state.FillPolicy(tx.ConfigPolicy(req.GetProject(), req.GetApp()))}, nil
 }
 
-// GetPolicy returns an app's policy.
+// GetPolicy returns an app's policy, as it applies and as it was set.
 func (s *Service) GetPolicy(ctx context.Context, req *configpb.GetPolicyRequest) (*configpb.GetPolicyResponse, error) {
 	if err := checkApp(req.GetProject(), req.GetApp()); err != nil {
 		return nil, err
@@ -59,7 +59,11 @@ func (s *Service) GetPolicy(ctx context.Context, req *configpb.GetPolicyRequest)
 	if !slices.ContainsFunc(project.GetApps(), func(a *projectpb.App) bool { return a.GetName() == req.GetApp() }) {
 		return nil, errs.New(errs.NotFound, "project %q has no app %q", req.GetProject(), req.GetApp())
 	}
-	return &configpb.GetPolicyResponse{Policy: state.FillPolicy(tx.ConfigPolicy(req.GetProject(), req.GetApp()))}, nil
+	set := tx.ConfigPolicy(req.GetProject(), req.GetApp())
+	if set == nil {
+		set = &configpb.Policy{}
+	}
+	return &configpb.GetPolicyResponse{Policy: state.FillPolicy(set), Set: set}, nil
 }
 
 func checkApp(project, app string) error {

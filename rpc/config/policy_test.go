@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -18,19 +19,20 @@ const (
 	nextStart = configpb.Reload_RELOAD_NEXT_START
 )
 
-func policyOf(t *testing.T, client configpb.ConfigClient) *configpb.Policy {
+// policyOf returns an app's policy as it applies and as it was set.
+func policyOf(t *testing.T, client configpb.ConfigClient) (policy, set *configpb.Policy) {
 	t.Helper()
 	answer, err := client.GetPolicy(t.Context(), &configpb.GetPolicyRequest{Project: "shop", App: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer.GetPolicy()
+	return answer.GetPolicy(), answer.GetSet()
 }
 
 func TestPolicyIsAnsweredWithDefaultsFilledIn(t *testing.T) {
 	f, _, client := start(t)
-	if got := policyOf(t, client); !proto.Equal(got, &configpb.Policy{Reload: restart, MaxUnavailable: "25%"}) {
-		t.Errorf("without one: %v", got)
+	if got, set := policyOf(t, client); !proto.Equal(got, &configpb.Policy{Reload: restart, MaxUnavailable: "25%"}) || !proto.Equal(set, &configpb.Policy{}) {
+		t.Errorf("without one: %v, set was %v", got, set)
 	}
 	for _, c := range []struct{ set, stored, want *configpb.Policy }{
 		{&configpb.Policy{Reload: signal, Signal: "sighup"}, &configpb.Policy{Reload: signal, Signal: "HUP"},
@@ -48,8 +50,12 @@ func TestPolicyIsAnsweredWithDefaultsFilledIn(t *testing.T) {
 		if err != nil || !proto.Equal(answer.GetPolicy(), c.want) {
 			t.Errorf("%v: answered %v %v, want %v", c.set, answer, err, c.want)
 		}
-		if got := policyOf(t, client); !proto.Equal(got, c.want) {
+		got, set := policyOf(t, client)
+		if !proto.Equal(got, c.want) {
 			t.Errorf("%v: afterwards %v, want %v", c.set, got, c.want)
+		}
+		if stored := cmp.Or(c.stored, &configpb.Policy{}); !proto.Equal(set, stored) {
+			t.Errorf("%v: set is %v, want %v", c.set, set, stored)
 		}
 		if got := f.Store.Read().ConfigPolicy("shop", "web"); !proto.Equal(got, c.stored) {
 			t.Errorf("%v: the state has %v, want %v", c.set, got, c.stored)
@@ -99,7 +105,7 @@ func TestBadPoliciesAreRefused(t *testing.T) {
 			mustBe(t, err, errs.Invalid, c.word)
 		})
 	}
-	if got := policyOf(t, client); got.GetReload() != restart {
+	if got, _ := policyOf(t, client); got.GetReload() != restart {
 		t.Errorf("a refused policy left %v", got)
 	}
 }
@@ -119,7 +125,7 @@ func TestPolicyIsOfAnAppThatThereIs(t *testing.T) {
 		_, err = client.GetPolicy(t.Context(), &configpb.GetPolicyRequest{Project: c.project, App: c.app})
 		mustBe(t, err, c.kind, c.word)
 	}
-	if strings.Contains(policyOf(t, client).String(), "signal:") {
+	if got, _ := policyOf(t, client); strings.Contains(got.String(), "signal:") {
 		t.Error("the default policy has a signal")
 	}
 }
