@@ -198,6 +198,7 @@ func (in *Instances) admit(a *attach, hello *entrypointpb.Hello, d *deploymentpb
 	}
 	if inst.live != nil {
 		inst.live.end(errs.New(errs.StaleAttempt, "attach: replaced by generation %d", hello.GetGeneration()))
+		moveExecs(in.execs, id)
 	} else {
 		in.live++
 	}
@@ -225,7 +226,7 @@ func (in *Instances) leave(a *attach, cause error) {
 	if inst.exited {
 		inst.ring.Close()
 	}
-	if in.draining {
+	if in.draining || errs.Is(cause, errs.StaleAttempt) {
 		moveExecs(in.execs, inst.id)
 	}
 	if in.live--; in.live == 0 && in.empty != nil {
@@ -256,7 +257,8 @@ func (in *Instances) goodbye(a *attach, bye *entrypointpb.Goodbye) {
 	a.inst.exited = true
 	in.changeRow(a, func(row *deploymentpb.Instance) {
 		row.State = deploymentpb.InstanceState_INSTANCE_STATE_EXITED
-		row.ChildPid, row.RestartWanted, row.ExitCode = 0, nil, bye.GetExitCode()
+		row.ChildPid, row.RestartWanted = 0, nil
+		row.ExitCode, row.AskedToEnd = bye.GetExitCode(), bye.GetAsked()
 	})
 	a.end(errGoodbye)
 }

@@ -142,12 +142,14 @@ func (in *Instances) closeExec(s *execSession) {
 	close(s.done)
 }
 
-// moveExecs ends what is carried here of an instance that has moved, so that
-// both sides go on elsewhere. What is not resumable stays as long as it can.
+// moveExecs ends what is carried here of an instance that has attached anew,
+// here or elsewhere, so that both sides go on there at once: the connection
+// that carries it may be dead without a sign. What is not resumable stays as
+// long as it can.
 func moveExecs(execs map[string]*execSession, instance string) {
 	for _, s := range execs {
 		if s.instance == instance && s.resumable {
-			s.end(errs.New(errs.Unavailable, "exec: this node is leaving and the instance has moved to another one"))
+			s.end(errs.New(errs.Unavailable, "exec: instance %s has moved to another connection", instance))
 		}
 	}
 }

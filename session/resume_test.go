@@ -175,6 +175,45 @@ func TestLeavingNodeLetsGoOfSessionsThatMayMove(t *testing.T) {
 	}
 }
 
+func TestSessionGoesOnAtOnceWhenItsInstanceAttachesAnew(t *testing.T) {
+	for _, name := range []string{"here", "elsewhere"} {
+		t.Run(name, func(t *testing.T) {
+			f := rpctest.New(t)
+			_, token := sessiontest.Deploy(f)
+			a, b := sessiontest.NewNode(t, f, nil), sessiontest.NewNode(t, f, nil)
+			to := map[string]*sessiontest.Node{"here": a, "elsewhere": b}[name]
+			attach := func(n *sessiontest.Node, id string, generation uint64) *sessiontest.Entrypoint {
+				e := sessiontest.Attach(t, n.Server.Dial(token), &entrypointpb.Hello{InstanceId: id, Generation: generation})
+				e.Welcome()
+				e.Config()
+				return e
+			}
+			e := attach(a, ids.New(), 1)
+			moving, staying := resumableOf(e.ID), openOf(e.ID)
+			first := run(t, a, moving)
+			stream, _ := e.TakeExec()
+			opened(t, stream, first)
+			plain := run(t, a, staying)
+			plainStream, _ := e.TakeExec()
+			opened(t, plainStream, plain)
+
+			next := attach(to, e.ID, 2) // the older connection stands
+			if err := first.end(t); !errs.Is(err, errs.Unavailable) || !strings.Contains(err.Error(), "moved") {
+				t.Errorf("session ended with %v", err)
+			}
+			later := run(t, to, resumed(moving))
+			stream, _ = next.TakeExec()
+			opened(t, stream, later)
+			if err := exit(plainStream, 1); err != nil {
+				t.Fatal(err)
+			}
+			if out := <-plain.out; out.GetExit().GetCode() != 1 {
+				t.Errorf("got %v", out)
+			}
+		})
+	}
+}
+
 // unready refuses everything until it is ready.
 type unready struct {
 	*rpctest.Fixture
