@@ -58,20 +58,27 @@ type Config struct {
 
 // Run runs a command and returns its exit code. It ends early when ctx does, and
 // then has the command ended. What it has started ends with it, but for a read
-// from standard input, which cannot be called off.
+// from standard input and, if it ends early, a write of output, which cannot be
+// called off.
 func Run(ctx context.Context, api execpb.ExecClient, cfg Config) (code int, err error) {
 	s := newSession(api, cfg)
-	var tasks sync.WaitGroup
-	tasks.Go(s.write)
-	tasks.Go(s.watch)
+	over, written := make(chan struct{}), make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(over) })
+	go func() {
+		defer close(written)
+		s.write()
+	}()
 	if cfg.Open.GetStdin() {
 		go s.read()
 	}
 	stop := context.AfterFunc(ctx, func() { s.giveUp(errs.New(errs.Canceled, "exec: %w", context.Cause(ctx))) })
 	err = s.converse(ctx)
-	stop()
 	s.finish()
-	tasks.Wait()
+	s.awaitWritten(written)
+	stop()
+	close(over)
+	watching.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure != nil {
@@ -88,21 +95,21 @@ type session struct {
 	opened *execpb.Opened // nil until the command has been started
 	done   chan struct{}  // closed at the end
 
-	mu         sync.Mutex
-	changed    sync.Cond
-	link       *link // nil while there is no stream
-	input      replay.Buffer
-	inputEOF   bool
-	orders     []*execpb.Input // signals
-	resized    bool
-	output     []piece
-	waiting    int       // bytes in output
-	received   [2]uint64 // bytes of each output that have come
-	written    [2]uint64 // and that have been written
-	acked      uint64    // of both
-	exit       *execpb.Exit
-	failure    error // why we end it ourselves
-	interrupts int
+	mu       sync.Mutex
+	changed  sync.Cond
+	link     *link // nil while there is no stream
+	input    replay.Buffer
+	inputEOF bool
+	orders   []*execpb.Input // signals
+	resized  bool
+	output   []piece
+	waiting  int       // bytes in output
+	received [2]uint64 // bytes of each output that have come
+	written  [2]uint64 // and that have been written
+	acked    uint64    // of both
+	exit     *execpb.Exit
+	failure  error         // why we end it ourselves
+	failed   chan struct{} // closed when there is a failure
 }
 
 // piece is some output.
@@ -112,7 +119,7 @@ type piece struct {
 }
 
 func newSession(api execpb.ExecClient, cfg Config) *session {
-	s := &session{api: api, cfg: cfg, open: cfg.Open, done: make(chan struct{})}
+	s := &session{api: api, cfg: cfg, open: cfg.Open, done: make(chan struct{}), failed: make(chan struct{})}
 	s.open.Resumable = true
 	if s.open.GetSessionId() == "" {
 		s.open.SessionId = ids.New()
@@ -195,13 +202,33 @@ func retryable(err error) bool {
 func (s *session) giveUp(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failure == nil && s.exit == nil {
+	if s.failure == nil && (s.exit == nil || s.waiting > 0) {
 		s.failure = why
+		close(s.failed)
 	}
 	if s.link != nil {
 		time.AfterFunc(lastWords, s.link.cancel)
 	}
 	s.changed.Broadcast()
+}
+
+// awaitWritten waits until all output is written. Once the session is given up
+// it waits for what is stuck a moment only, and has the rest dropped.
+func (s *session) awaitWritten(written <-chan struct{}) {
+	select {
+	case <-written:
+		return
+	case <-s.failed:
+	}
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-written:
+	case <-timer.C:
+		s.mu.Lock()
+		s.output = nil
+		s.mu.Unlock()
+	}
 }
 
 // finish lets the other goroutines end when they have done what is left.

@@ -345,6 +345,50 @@ func TestWhoGivesUpHasTheCommandEnded(t *testing.T) {
 	}
 }
 
+func TestStuckOutputDoesNotKeepWhoGivesUp(t *testing.T) {
+	for name, exits := range map[string]bool{"while the command runs": false, "after its end": true} {
+		t.Run(name, func(t *testing.T) {
+			stuck, release, signals := make(chan struct{}), make(chan struct{}), make(chan os.Signal)
+			_, api := dial(t, func(talk *talk) error {
+				err := errors.Join(talk.opened(true, 0), talk.stdout(0, "x"), talk.stdout(1, "never"))
+				if exits {
+					return errors.Join(err, talk.exit(0), talk.until(exitAck))
+				}
+				return errors.Join(err, talk.until(func(in *execpb.Input) bool { return in.GetClose() }))
+			})
+			ended := make(chan error, 1)
+			var out bytes.Buffer
+			go func() {
+				_, err := Run(t.Context(), api, Config{
+					Open: &execpb.Open{Argv: []string{"x"}}, Signals: signals,
+					Stdout: writer(func(p []byte) error {
+						if out.Len() == 0 {
+							close(stuck)
+						}
+						out.Write(p)
+						<-release
+						return nil
+					}),
+				})
+				ended <- err
+			}()
+			<-stuck
+			for range giveUpAt {
+				signals <- os.Interrupt
+			}
+			select {
+			case err := <-ended:
+				if !errs.Is(err, errs.Canceled) {
+					t.Errorf("ended with %v", err)
+				}
+			case <-time.After(20 * lastWords):
+				t.Error("it does not end")
+			}
+			close(release)
+		})
+	}
+}
+
 type writer func([]byte) error
 
 func (w writer) Write(p []byte) (int, error) { return len(p), w(p) }

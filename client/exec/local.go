@@ -84,15 +84,24 @@ func (s *session) wrote(p piece) {
 	s.changed.Broadcast()
 }
 
-// watch passes signals on and sees to it that something is sent now and then.
-func (s *session) watch() {
+// watch passes signals on and sees to it that something is sent now and then,
+// until over is closed. Who interrupts often enough gives the session up.
+func (s *session) watch(over <-chan struct{}) {
+	interrupts := 0
 	ping := time.NewTicker(pingEvery)
 	defer ping.Stop()
 	for {
 		select {
-		case <-s.done:
+		case <-over:
 			return
 		case sig := <-s.cfg.Signals:
+			if sig == syscall.SIGINT || sig == syscall.SIGTERM {
+				interrupts++
+			}
+			if interrupts >= giveUpAt {
+				s.giveUp(errs.New(errs.Canceled, "exec: given up; the command may go on for some seconds"))
+				continue
+			}
 			s.signal(sig)
 		case <-ping.C:
 			s.mu.Lock()
@@ -112,18 +121,8 @@ func (s *session) signal(sig os.Signal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changed.Broadcast()
-	switch {
-	case sig == syscall.SIGWINCH:
+	if sig == syscall.SIGWINCH {
 		s.resized = s.cfg.Size != nil
-		return
-	case sig == syscall.SIGINT || sig == syscall.SIGTERM:
-		s.interrupts++
-	}
-	if s.interrupts >= giveUpAt && s.failure == nil && s.exit == nil {
-		s.failure = errs.New(errs.Canceled, "exec: given up; the command may go on for some seconds")
-		if s.link != nil {
-			time.AfterFunc(lastWords, s.link.cancel)
-		}
 		return
 	}
 	if len(s.orders) < maxOrders {
