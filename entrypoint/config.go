@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"waypoint/errs"
+	"waypoint/internal/atomicfile"
 )
 
 // Names of the environment variables that configure an entrypoint. The child
@@ -38,6 +39,7 @@ const (
 	EnvLogBytes      = ownPrefix + "LOG_BYTES"      // size of the log ring
 	ownPrefix        = "WAYPOINT_ENTRYPOINT_"       // of every option, also future ones
 	maxTokenFile     = 64 << 10                     // bytes
+	tokenWait        = 2 * time.Second              // for the file to be read
 )
 
 // Config is what an entrypoint is to do.
@@ -64,6 +66,9 @@ type Config struct {
 	Stdin, Stdout, Stderr *os.File
 
 	complaints []string // about options
+
+	replace replaceFunc // writes a file
+	fork    forkFunc    // starts a process
 }
 
 // DefaultConfig has all values that need no environment.
@@ -77,6 +82,8 @@ func DefaultConfig() Config {
 		Stdin:      os.Stdin,
 		Stdout:     os.Stdout,
 		Stderr:     os.Stderr,
+		replace:    atomicfile.Replace,
+		fork:       os.StartProcess,
 	}
 }
 
@@ -97,7 +104,7 @@ func (c Config) FromEnviron(argv, environ []string) (Config, error) {
 	c.CA = lookup(environ, EnvCA)
 	c.Disable = c.flag(environ, EnvDisable, false)
 	if len(c.Addrs) > 0 && !c.Disable {
-		c.Token, c.Problem = readToken(environ)
+		c.Token, c.Problem = readToken(environ, readSmall, tokenWait)
 	}
 	c.RequireConfig = c.flag(environ, EnvRequireConfig, false)
 	c.DisableExec = c.flag(environ, EnvDisableExec, true)
@@ -139,7 +146,9 @@ func (c *Config) complain(format string, args ...any) {
 	c.complaints = append(c.complaints, fmt.Sprintf(format, args...))
 }
 
-func readToken(environ []string) (string, error) {
+// readToken is the token and what is wrong with it. A file on a drive that
+// does not answer is waited for no longer than limit.
+func readToken(environ []string, read func(path string) (string, error), limit time.Duration) (string, error) {
 	if token := lookup(environ, EnvToken); token != "" {
 		return token, nil
 	}
@@ -147,6 +156,27 @@ func readToken(environ []string) (string, error) {
 	if path == "" {
 		return "", fmt.Errorf("neither %s nor %s is set", EnvToken, EnvTokenFile)
 	}
+	type result struct {
+		token string
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		token, err := read(path)
+		done <- result{token, err}
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case r := <-done:
+		return r.token, r.err
+	case <-timer.C:
+		return "", fmt.Errorf("read token: %s cannot be read within %s", path, limit)
+	}
+}
+
+// readSmall reads a file that holds a token.
+func readSmall(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("read token: %w", err)

@@ -1,11 +1,16 @@
 package entrypoint
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestBooleansAreReadAndTheMalformedHaveARule(t *testing.T) {
@@ -65,5 +70,23 @@ func TestHelpListsEveryVariable(t *testing.T) {
 		if v.fallback == "" || v.example == "" || !strings.Contains(text, "  "+v.name+"\n      "+v.meaning+"\n      default: "+v.fallback) {
 			t.Errorf("%s is not in the help", v.name)
 		}
+	}
+}
+
+func TestTokenFileIsReadOrNotWaitedFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	environ := []string{EnvTokenFile + "=" + path}
+	if _, err := readToken(environ, readSmall, patience); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a file: %v", err)
+	}
+	check(t, os.WriteFile(path, []byte(" secret\n"), 0o600))
+	if token, err := readToken(environ, readSmall, patience); err != nil || token != "secret" {
+		t.Errorf("%q, %v", token, err)
+	}
+	answer := make(chan struct{})
+	defer close(answer)
+	hangs := func(string) (string, error) { <-answer; return "", nil }
+	if _, err := readToken(environ, hangs, time.Millisecond); err == nil || !strings.Contains(err.Error(), path+" cannot be read within 1ms") {
+		t.Errorf("a drive that does not answer: %v", err)
 	}
 }

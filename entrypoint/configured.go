@@ -86,14 +86,15 @@ func (c *configured) differs(from *settings) bool {
 	return c.come() && from != nil && c.failed == nil && !c.newest.same(from)
 }
 
-// signalled notes that the files are the newest and that the child knows.
-func (c *configured) signalled() {
+// signalled notes that the files are those of some settings and that the child
+// knows.
+func (c *configured) signalled(with *settings) {
 	has := *c.has
-	has.files = c.newest.files
-	if has.same(c.newest) {
-		has.hash = c.newest.hash
+	has.files = with.files
+	if has.same(with) {
+		has.hash = with.hash
 	}
-	c.has, c.told = &has, c.newest
+	c.has, c.told = &has, with
 }
 
 // report adds to a child's state what it has and waits for.

@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"waypoint/api/entrypointpb"
-	"waypoint/internal/atomicfile"
 )
 
 const (
@@ -39,8 +38,8 @@ type fault struct {
 	missing bool // its content is not at its path
 }
 
-func newFiles() *files {
-	return &files{accounts: systemAccounts(), replace: atomicfile.Replace, written: make(map[string]*entrypointpb.ConfigFile)}
+func newFiles(replace replaceFunc) *files {
+	return &files{accounts: systemAccounts(), replace: replace, written: make(map[string]*entrypointpb.ConfigFile)}
 }
 
 // become makes the files on the disk those that are wanted: it removes what is

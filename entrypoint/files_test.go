@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"waypoint/api/entrypointpb"
+	"waypoint/internal/atomicfile"
 )
 
 func configFile(path, content string) *entrypointpb.ConfigFile {
@@ -46,7 +47,7 @@ func TestFilesBecomeWhatIsWanted(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	check(t, os.WriteFile(at("image"), []byte("image"), 0o644))
-	f := newFiles()
+	f := newFiles(atomicfile.Replace)
 	become := func(anew bool, want ...*entrypointpb.ConfigFile) {
 		t.Helper()
 		for _, fault := range f.become(want, anew) {
@@ -103,7 +104,7 @@ func TestOneFileThatFailsKeepsNoneOfTheOthers(t *testing.T) {
 		owned,
 		configFile(filepath.Join(dir, "good"), "g"),
 	}
-	f := newFiles()
+	f := newFiles(atomicfile.Replace)
 	faults := f.become(want, true)
 	if len(faults) != 5 {
 		t.Errorf("%d faults: %v", len(faults), faults)
@@ -128,7 +129,7 @@ func TestOwnerIsSetOrTheFileIsWrittenWithout(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	file := configFile(path, "x")
 	file.Owner, file.Mode = "12345:54321", 0o640
-	faults := newFiles().become([]*entrypointpb.ConfigFile{file}, true)
+	faults := newFiles(atomicfile.Replace).become([]*entrypointpb.ConfigFile{file}, true)
 	reads(t, path, "x", 0o640)
 	info, err := os.Stat(path)
 	check(t, err)
@@ -162,5 +163,60 @@ func TestOwnersAreResolved(t *testing.T) {
 	}
 	if _, _, err := (accounts{users: filepath.Join(dir, "none")}).resolve("app"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
+	}
+}
+
+func TestFileIsMissingOnlyWithoutItsContent(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	f := newFiles(atomicfile.Replace)
+	if faults := f.become([]*entrypointpb.ConfigFile{configFile(at("old"), "x"), configFile(at("kept"), "k")}, true); len(faults) != 0 {
+		t.Fatal(faults)
+	}
+	check(t, os.Remove(at("old")))
+	check(t, os.Mkdir(at("old"), 0o700)) // not to be removed as a file
+	f.replace = func(path string, _ []byte, _ fs.FileMode, _, _ int) error {
+		return &fs.PathError{Op: "write", Path: path, Err: syscall.ENOSPC}
+	}
+	got := make(map[string]bool)
+	for _, fault := range f.become([]*entrypointpb.ConfigFile{configFile(at("kept"), "k"), configFile(at("new"), "n")}, true) {
+		got[filepath.Base(fault.path)] = fault.missing
+	}
+	if len(got) != 3 || got["old"] || got["kept"] || !got["new"] {
+		t.Errorf("missing: %v", got)
+	}
+	f.become([]*entrypointpb.ConfigFile{configFile(at("kept"), "other")}, true)
+	if holds(at("kept"), "other") || !holds(at("kept"), "k") {
+		t.Error("an old content counts as the new one")
+	}
+}
+
+// A user namespace answers EINVAL for users that it does not know.
+func TestOwnerThatCannotBeSetForAnyCauseIsLeftOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	file := configFile(path, "x")
+	file.Owner = "12345"
+	faults := newFiles(func(path string, data []byte, mode fs.FileMode, uid, gid int) error {
+		if uid != -1 {
+			return &fs.PathError{Op: "chown", Path: path, Err: syscall.EINVAL}
+		}
+		return atomicfile.Replace(path, data, mode, uid, gid)
+	}).become([]*entrypointpb.ConfigFile{file}, true)
+	if len(faults) != 1 || faults[0].missing || !errors.Is(faults[0].err, syscall.EINVAL) {
+		t.Errorf("%v", faults)
+	}
+	reads(t, path, "x", 0o600)
+}
+
+func TestLinkInPlaceOfAFolderKeepsItsTarget(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	check(t, os.Mkdir(target, 0o700))
+	check(t, os.Symlink(target, link))
+	if err := chmodFolder(link); err == nil {
+		t.Error("a link counts as a folder")
+	}
+	if info, err := os.Stat(target); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info.Mode(), err)
 	}
 }

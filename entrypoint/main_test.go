@@ -63,6 +63,7 @@ func beEntrypoint() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	cfg.disturb()
 	cfg.Token = strings.Clone(cfg.Token)
 	HideSecrets()
 	return Run(context.Background(), cfg)

@@ -36,11 +36,11 @@ type process struct {
 	stopped chan struct{} // one slot: it has been stopped, as by Ctrl-Z
 }
 
-func newReaper() *reaper {
+func newReaper(fork forkFunc) *reaper {
 	r := &reaper{
 		started: make(map[int]*process),
 		early:   make(map[int]syscall.WaitStatus),
-		fork:    os.StartProcess,
+		fork:    fork,
 		sigchld: make(chan os.Signal, 1),
 		changed: make(chan struct{}, 1),
 	}

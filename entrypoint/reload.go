@@ -1,7 +1,6 @@
 package entrypoint
 
 import (
-	"errors"
 	"strings"
 	"syscall"
 	"time"
@@ -13,9 +12,6 @@ const (
 	quietTime = 200 * time.Millisecond // without a change, until changes are acted on
 	maxLull   = 2 * time.Second        // for which changes that do not cease are waited out
 )
-
-// errFiles is a start that was given up because files could not be written.
-var errFiles = errors.New("not all files of the configuration could be written")
 
 // lull waits until changes that come together have all come.
 type lull struct {
@@ -44,7 +40,7 @@ func (s *supervisor) configure(config *entrypointpb.Config) {
 		s.tellOnce("variable "+name, "configuration variable %q cannot be put into an environment and is left out", name)
 	}
 	switch s.phase {
-	case waiting:
+	case waiting, writing:
 		s.start()
 	case running:
 		s.lull.change()
@@ -52,21 +48,39 @@ func (s *supervisor) configure(config *entrypointpb.Config) {
 }
 
 // settle acts on the newest configuration as its app wants it: a restart is
-// asked for, or no longer, and waits for its turn; a signal is sent at once.
+// asked for, or no longer, and waits for its turn; a signal is sent when the
+// files are written.
 // If nothing differs, as after each reconnection, nothing happens.
 func (s *supervisor) settle() {
 	s.lull.end()
 	if s.phase != running {
 		return
 	}
-	if s.conf.signals() {
-		s.writeFiles(s.conf.newest.files, false)
-		s.conf.signalled()
-		if sig := s.conf.newest.signal; sig > 0 {
-			s.tell("configuration changed: sending signal %d (%s) to the command", int(sig), sig)
-			s.reaper.signalOne(s.child, sig)
+	if with := s.conf.newest; s.conf.signals() && !s.writer.signalling(with) {
+		if s.writer.order(&order{with: with, signal: true}) {
+			s.setTimer(filesWait)
+		} else {
+			s.signalChild(with)
 		}
 	}
+	s.reportNews()
+}
+
+// signalChild sends the signal of settings whose files are written.
+func (s *supervisor) signalChild(with *settings) {
+	s.conf.signalled(with)
+	if sig := with.signal; sig > 0 {
+		s.tell("configuration changed: sending signal %d (%s) to the command", int(sig), sig)
+		s.reaper.signalOne(s.child, sig)
+	}
+	s.reportNews()
+	if s.conf.signals() {
+		s.lull.change() // another one came while the files were written
+	}
+}
+
+// reportNews reports what the child has and waits for, if that has changed.
+func (s *supervisor) reportNews() {
 	if !s.conf.news() {
 		return
 	}
@@ -85,7 +99,7 @@ func (s *supervisor) turn(starts uint32) {
 		s.configure(config) // it came before the turn
 	default:
 	}
-	if s.phase != running || starts != s.starts {
+	if s.phase != running || starts != s.begun.starts {
 		return
 	}
 	if !s.conf.restart() {
@@ -97,11 +111,8 @@ func (s *supervisor) turn(starts uint32) {
 	s.stop(syscall.SIGTERM)
 }
 
-// writeFiles makes the files on the disk those of a configuration, all of them
-// anew if the child is about to start. It tells whether that went well; what
-// fails is told once.
-func (s *supervisor) writeFiles(want []*entrypointpb.ConfigFile, anew bool) bool {
-	faults := s.files.become(want, anew)
+// tellFaults tells once what is wrong with files.
+func (s *supervisor) tellFaults(faults []fault) {
 	failed := make(map[string]bool, len(faults))
 	for _, fault := range faults {
 		failed["file "+fault.path] = true
@@ -112,5 +123,4 @@ func (s *supervisor) writeFiles(want []*entrypointpb.ConfigFile, anew bool) bool
 			delete(s.said, subject)
 		}
 	}
-	return len(faults) == 0
 }

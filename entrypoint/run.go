@@ -40,7 +40,7 @@ func Run(ctx context.Context, cfg Config) int {
 			log.Debug("orphans will not be reaped", "cause", err)
 		}
 	}
-	reaper := newReaper()
+	reaper := newReaper(cfg.fork)
 	var tasks sync.WaitGroup
 	defer within(tidyUp, tasks.Wait)
 	defer cancel()

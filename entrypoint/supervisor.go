@@ -1,9 +1,7 @@
 package entrypoint
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -18,16 +16,11 @@ type phase int
 
 const (
 	waiting  phase = iota // for a configuration, to start the child with
+	writing               // for its files, to start the child
 	running               // for anything
 	stopping              // for the child's group to end, then it starts again
 	ending                // for the child's group to end, then all is over
 	over
-)
-
-const (
-	codeNotFound   = 127 // as shells say it
-	codeNotStarted = 126
-	filesAgain     = 10 * time.Second // until a start that lacks its files is tried again
 )
 
 // supervisor is the one owner of the child. Its loop takes every decision and
@@ -45,12 +38,12 @@ type supervisor struct {
 
 	phase  phase
 	conf   *configured
-	files  *files
+	writer *writer
 	said   map[string]string // what tellOnce has said
 	child  *process          // nil: not running
 	halted bool              // the child was last seen stopped, as by Ctrl-Z
 	group  group
-	starts uint32
+	begun  begun
 	code   int
 	timer  *time.Timer // of the phase
 	lull   lull        // after changes
@@ -61,7 +54,8 @@ type supervisor struct {
 func (s *supervisor) run() int {
 	s.timer = stoppedTimer()
 	s.lull = lull{timer: stoppedTimer()}
-	s.conf, s.files, s.said = newConfigured(s.cfg.Env), newFiles(), make(map[string]string)
+	s.conf, s.said = newConfigured(s.cfg.Env), make(map[string]string)
+	s.writer = newWriter(newFiles(s.cfg.replace))
 	switch {
 	case s.configs != nil:
 		s.setTimer(time.Until(s.cfg.Started.Add(s.cfg.ConfigWait)))
@@ -78,6 +72,8 @@ func (s *supervisor) run() int {
 			s.configure(config)
 		case starts := <-s.turns:
 			s.turn(starts)
+		case order := <-s.writer.done:
+			s.wrote(order)
 		case <-s.lull.timer.C:
 			s.settle()
 		case <-s.ended():
@@ -90,6 +86,7 @@ func (s *supervisor) run() int {
 			s.timeout()
 		}
 	}
+	s.writer.finish(lastWords)
 	if ownsTerminal(s.cfg.Stdin, s.group.former) {
 		_ = setForeground(s.cfg.Stdin, syscall.Getpgrp()) // for what comes after us in a script
 	}
@@ -112,72 +109,12 @@ func (s *supervisor) stopped() <-chan struct{} {
 	return s.child.stopped
 }
 
-// start starts the child with the newest configuration. If that fails the last
-// one that worked is used, for a child with old values is better than none.
-func (s *supervisor) start() {
-	s.timer.Stop()
-	s.lull.end()
-	s.phase, s.halted = running, false
-	with, has := s.conf.newest, s.conf.has
-	err := s.launch(with)
-	switch {
-	case err == nil:
-		return
-	case has != nil && !with.same(has):
-		s.conf.failed = with
-		s.tell("the command cannot be started with the new configuration and gets the one before: %v", err)
-		err = s.launch(has)
-	case !with.same(s.conf.bare) && !s.cfg.RequireConfig && !errors.Is(err, fs.ErrNotExist):
-		s.conf.failed = with
-		s.tell("the command cannot be started with its configuration and gets none: %v", err)
-		err = s.launch(s.conf.bare)
-	}
-	switch {
-	case err == nil:
-	case errors.Is(err, errFiles):
-		s.phase = waiting
-		s.tellOnce("start", "the command is not started without its files, as %s asks; trying on", EnvRequireConfig)
-		s.setTimer(filesAgain)
-	default:
-		s.tell("%v", err)
-		s.code = codeNotStarted
-		if errors.Is(err, fs.ErrNotExist) {
-			s.code = codeNotFound
-		}
-		s.phase = over
-	}
-}
-
-func (s *supervisor) launch(with *settings) error {
-	if !s.writeFiles(with.files, true) && s.cfg.RequireConfig {
-		return errFiles
-	}
-	path, err := lookPath(with.env, s.cfg.Argv[0])
-	if err != nil {
-		return err
-	}
-	child, err := s.reaper.start(path, s.cfg.Argv, &os.ProcAttr{
-		Env:   with.env,
-		Files: []*os.File{s.cfg.Stdin, s.outputs.stdout, s.outputs.stderr},
-		Sys:   childAttr(s.cfg.Stdin, ownsTerminal(s.cfg.Stdin, s.group.former)),
-	})
-	if err != nil {
-		return err
-	}
-	s.child, s.group = child, group{id: child.pid}
-	s.starts++
-	delete(s.said, "start")
-	s.conf.started(with)
-	s.state(&entrypointpb.ChildState{})
-	return nil
-}
-
 // state reports the child's state.
 func (s *supervisor) state(state *entrypointpb.ChildState) {
 	if s.child != nil {
 		state.Pid = uint32(s.child.pid)
 	}
-	state.Starts = s.starts
+	state.Starts = s.begun.starts
 	s.report(s.conf.report(state))
 }
 
@@ -202,8 +139,10 @@ func (s *supervisor) timeout() {
 	switch {
 	case s.phase == stopping || s.phase == ending:
 		s.checkGroup()
+	case s.phase == writing || s.phase == running:
+		s.filesLate()
 	case s.phase != waiting:
-	case s.conf.come():
+	case s.conf.come() || s.begun.tries > 0:
 		s.start() // again
 	case s.cfg.RequireConfig:
 		s.tell("no configuration has come yet: the command is not started before, as %s asks", EnvRequireConfig)
@@ -221,7 +160,7 @@ func (s *supervisor) signal(sig syscall.Signal) {
 		s.foreground()
 	}
 	switch s.phase {
-	case waiting:
+	case waiting, writing:
 		if last || sig == syscall.SIGQUIT || sig == syscall.SIGHUP {
 			s.code = 128 + int(sig)
 			s.phase = over
