@@ -248,13 +248,13 @@ func full(batch []*logspb.Line) bool {
 	return len(batch) == batchLines || bytes >= batchBytes/2
 }
 
-// goodbye tells the exit code and waits for the home node to end the stream,
+// goodbye tells how the process ends and waits for the home node to end the stream,
 // which says that it has everything.
 func (a *attach) goodbye(ctx context.Context) error {
-	var code int
+	var bye *entrypointpb.Goodbye
 	select {
-	case code = <-a.u.goodbye:
-		a.u.goodbye <- code // for another node, if this one fails now
+	case bye = <-a.u.goodbye:
+		a.u.goodbye <- bye // for another node, if this one fails now
 	case <-ctx.Done():
 		return nil
 	}
@@ -264,7 +264,7 @@ func (a *attach) goodbye(ctx context.Context) error {
 		return err
 	}
 	a.bye.Store(true)
-	if err := a.send(&entrypointpb.Up{Kind: &entrypointpb.Up_Goodbye{Goodbye: &entrypointpb.Goodbye{ExitCode: int32(code)}}}); err != nil {
+	if err := a.send(&entrypointpb.Up{Kind: &entrypointpb.Up_Goodbye{Goodbye: bye}}); err != nil {
 		return err
 	}
 	a.sending.Lock()

@@ -268,6 +268,32 @@ func TestClusterHearsOfTheChild(t *testing.T) {
 		t.Errorf("exit status %d", got)
 	}
 	h[0].until("the goodbye", func() bool {
-		return h[0].goodbye.GetExitCode() == 137 && h[0].child.GetExited() && h[0].child.GetExitCode() == 137
+		return h[0].goodbye.GetExitCode() == 137 && !h[0].goodbye.GetAsked() && h[0].child.GetExited() && h[0].child.GetExitCode() == 137
 	})
+}
+
+func TestGoodbyeSaysWhetherASignalAskedForTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		signal syscall.Signal
+		asked  bool
+	}{
+		"terminated":     {syscall.SIGTERM, true},
+		"interrupted":    {syscall.SIGINT, true},
+		"another signal": {syscall.SIGHUP, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := homes(t, 1)
+			h[0].set(func() { h[0].config = config(1, "A", "1") })
+			p := start(t, options{servers: h}, "sh", "-c", loyal)
+			p.prints("run ")
+			h[0].until("the child's start", func() bool { return h[0].child.GetPid() != 0 })
+			p.signal(c.signal)
+			p.code()
+			h[0].until("the goodbye", func() bool { return h[0].goodbye != nil })
+			if got := h[0].goodbye.GetAsked(); got != c.asked {
+				t.Errorf("asked is %v, want %v", got, c.asked)
+			}
+		})
+	}
 }

@@ -94,7 +94,7 @@ func runAttached(ctx context.Context, s *supervisor, up *uplink, tasks *sync.Wai
 	tasks.Go(func() { up.run(ctx) })
 	code := s.run()
 	outputs.finish(s.cfg.Flush, s.cfg.Grace, s.signals)
-	up.finish(code, s.cfg.Flush)
+	up.finish(&entrypointpb.Goodbye{ExitCode: int32(code), Asked: s.asked}, s.cfg.Flush)
 	cancel()
 	within(tidyUp, func() {
 		_ = up.client.Close()

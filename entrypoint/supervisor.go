@@ -44,9 +44,15 @@ type supervisor struct {
 	halted bool              // the child was last seen stopped, as by Ctrl-Z
 	group  group
 	begun  begun
-	code   int
-	timer  *time.Timer // of the phase
-	lull   lull        // after changes
+	outcome
+	timer *time.Timer // of the phase
+	lull  lull        // after changes
+}
+
+// outcome is how the supervisor's work ends.
+type outcome struct {
+	code  int  // the exit status
+	asked bool // a signal asked for the end, it did not come by itself
 }
 
 // run starts the child and stays with it to its end; it returns the exit
@@ -162,21 +168,21 @@ func (s *supervisor) signal(sig syscall.Signal) {
 	switch s.phase {
 	case waiting, writing:
 		if last || sig == syscall.SIGQUIT || sig == syscall.SIGHUP {
-			s.code = 128 + int(sig)
+			s.code, s.asked = 128+int(sig), true
 			s.phase = over
 		} else if sig == syscall.SIGTSTP && shellWaits() {
 			stopOurselves()
 		}
 	case running:
 		if last {
-			s.phase = ending
+			s.phase, s.asked = ending, true
 			s.stop(sig)
 			return
 		}
 		s.group.kill(sig)
 	case stopping:
 		if last {
-			s.phase = ending
+			s.phase, s.asked = ending, true
 		}
 		s.group.kill(sig)
 	case ending:

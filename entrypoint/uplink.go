@@ -50,7 +50,7 @@ type uplink struct {
 	said       causes
 	attached   atomic.Bool // at least once
 
-	goodbye chan int // one slot: the exit code
+	goodbye chan *entrypointpb.Goodbye // one slot
 	gone    chan struct{}
 	goneMu  sync.Once
 }
@@ -76,7 +76,7 @@ func newUplink(cfg Config, log hclog.Logger, book *logbook) (*uplink, error) {
 		child:     &entrypointpb.ChildState{},
 		childNews: make(chan struct{}),
 		said:      make(causes),
-		goodbye:   make(chan int, 1),
+		goodbye:   make(chan *entrypointpb.Goodbye, 1),
 		gone:      make(chan struct{}),
 	}, nil
 }
@@ -233,11 +233,11 @@ func replace[T any](slot chan T, value T) {
 	}
 }
 
-// finish sends the last log lines and the exit code, and ends the connection;
-// it takes at most wait.
-func (u *uplink) finish(code int, wait time.Duration) {
+// finish sends the last log lines and the goodbye, and ends the connection; it
+// takes at most wait.
+func (u *uplink) finish(bye *entrypointpb.Goodbye, wait time.Duration) {
 	u.book.ring.Close()
-	u.goodbye <- code
+	u.goodbye <- bye
 	if !u.attached.Load() {
 		return
 	}

@@ -55,7 +55,7 @@ func instanceAttach(o *op, c *commandpb.InstanceAttach) (*commandpb.Result, erro
 	}
 	row := proto.CloneOf(instance)
 	row.App, row.DeploymentSequence = deployment.GetApp(), deployment.GetSequence()
-	row.State, row.ExitCode = deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, 0
+	row.State, row.ExitCode, row.AskedToEnd = deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, 0, false
 	row.StartedAt, row.AttachedAt, row.ChangedAt = o.now, o.now, o.now
 	if old != nil {
 		row.StartedAt = old.GetStartedAt()
@@ -121,7 +121,7 @@ func instanceUpdate(o *op, c *commandpb.InstanceUpdate) (*commandpb.Result, erro
 	case deploymentpb.InstanceState_INSTANCE_STATE_EXITED:
 		row.ChildPid, row.ChildStarts = 0, max(c.GetChildStarts(), old.GetChildStarts())
 		row.ChildConfig, row.RestartWanted = c.GetChildConfig(), nil
-		row.ExitCode = c.GetExitCode()
+		row.ExitCode, row.AskedToEnd = c.GetExitCode(), c.GetAskedToEnd()
 	}
 	row.ChildSince = childSince(o, row, old)
 	if proto.Equal(row, old) {

@@ -152,8 +152,8 @@ func TestUpdatesBringWhatTheChildRunsWith(t *testing.T) {
 		t.Errorf("the instance is %v", row)
 	}
 	m.ok(m.as(node1, &commandpb.InstanceUpdate{Id: "i1", NodeId: "n1", NodeBoot: "boot1", Generation: 1, State: exitedState,
-		ChildStarts: 2, ChildConfig: []byte("newer"), RestartWanted: []byte("newest")}))
-	if row := m.store.Read().Instance("i1"); string(row.GetChildConfig()) != "newer" || len(row.GetRestartWanted()) > 0 {
+		ChildStarts: 2, ChildConfig: []byte("newer"), RestartWanted: []byte("newest"), AskedToEnd: true}))
+	if row := m.store.Read().Instance("i1"); string(row.GetChildConfig()) != "newer" || len(row.GetRestartWanted()) > 0 || !row.GetAskedToEnd() {
 		t.Errorf("the instance is %v", row)
 	}
 }

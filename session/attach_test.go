@@ -54,8 +54,15 @@ func TestAttachWelcomesSendsConfigAndRecordsTheInstance(t *testing.T) {
 	e.Send(&entrypointpb.Up{Kind: &entrypointpb.Up_Child{Child: &entrypointpb.ChildState{Pid: 8, Starts: 2}}})
 	wait.For(t, patience, "child to be recorded", func() bool { return rowOf(f, e.ID).GetChildPid() == 8 })
 	e.Goodbye(3)
-	if row := waitState(t, f, e.ID, deploymentpb.InstanceState_INSTANCE_STATE_EXITED); row.GetExitCode() != 3 {
+	if row := waitState(t, f, e.ID, deploymentpb.InstanceState_INSTANCE_STATE_EXITED); row.GetExitCode() != 3 || row.GetAskedToEnd() {
 		t.Errorf("row %v", row)
+	}
+
+	asked := sessiontest.Attach(t, n.Server.Dial(token), &entrypointpb.Hello{})
+	asked.Welcome()
+	asked.Send(&entrypointpb.Up{Kind: &entrypointpb.Up_Goodbye{Goodbye: &entrypointpb.Goodbye{ExitCode: 143, Asked: true}}})
+	if row := waitState(t, f, asked.ID, deploymentpb.InstanceState_INSTANCE_STATE_EXITED); row.GetExitCode() != 143 || !row.GetAskedToEnd() {
+		t.Errorf("row of one that was asked to end: %v", row)
 	}
 }
 

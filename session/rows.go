@@ -201,7 +201,7 @@ func (r *rows) say(ctx context.Context, e *rowEntry, want *deploymentpb.Instance
 		hello := want
 		if want.GetState() != deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED {
 			hello = proto.CloneOf(want)
-			hello.State, hello.ExitCode = deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, 0
+			hello.State, hello.ExitCode, hello.AskedToEnd = deploymentpb.InstanceState_INSTANCE_STATE_ATTACHED, 0, false
 		}
 		if err := r.apply(ctx, &commandpb.Command{Kind: &commandpb.Command_InstanceAttach{
 			InstanceAttach: &commandpb.InstanceAttach{Instance: hello},
@@ -217,7 +217,7 @@ func (r *rows) say(ctx context.Context, e *rowEntry, want *deploymentpb.Instance
 		InstanceUpdate: &commandpb.InstanceUpdate{
 			Id: want.GetId(), NodeId: r.nodeID, NodeBoot: r.bootID, Generation: want.GetGeneration(),
 			State: want.GetState(), ChildPid: want.GetChildPid(), ChildStarts: want.GetChildStarts(), ExitCode: want.GetExitCode(),
-			ChildConfig: want.GetChildConfig(), RestartWanted: want.GetRestartWanted(),
+			ChildConfig: want.GetChildConfig(), RestartWanted: want.GetRestartWanted(), AskedToEnd: want.GetAskedToEnd(),
 		},
 	}})
 }

@@ -128,7 +128,8 @@ func (q instanceQueries) InstancesToRestart(nodeID string) []*deploymentpb.Insta
 // InstancesAwayBefore lists at most limit instances that have not been
 // attached since before the time, oldest first. It leaves out those whose turn
 // to restart was for a configuration that others of their deployment still
-// wait for: what became of them tells whether those may follow.
+// wait for, unless they were asked to end: what became of them tells whether
+// those may follow.
 func (q instanceQueries) InstancesAwayBefore(t time.Time, limit int) []*deploymentpb.Instance {
 	end := string(key{}.instant(t))
 	var list []*deploymentpb.Instance
@@ -136,7 +137,7 @@ func (q instanceQueries) InstancesAwayBefore(t time.Time, limit int) []*deployme
 		if len(list) >= limit || string(instanceAway(i)) >= end {
 			break
 		}
-		if i.GetTurn() == nil || !q.wanted(i.GetDeploymentId(), RestartTried(i)) {
+		if i.GetTurn() == nil || i.GetAskedToEnd() || !q.wanted(i.GetDeploymentId(), RestartTried(i)) {
 			list = append(list, i)
 		}
 	}

@@ -101,10 +101,11 @@ func TestKeptInstancesDoNotHideOlderOnes(t *testing.T) {
 				if i < 2 {
 					row.Turn = &deploymentpb.RestartTurn{Starts: 1, Config: []byte("new")}
 				}
+				row.AskedToEnd = i == 1
 			}))
 		}
 		Put(w, instanceOf("5", "d1", wants("new")))
 	})
-	want(t, "away", idsOf(s.Read().InstancesAwayBefore(time.Unix(9, 0), 1)), []string{"3"})
-	want(t, "all away", idsOf(s.Read().InstancesAwayBefore(time.Unix(9, 0), 9)), []string{"3", "4"})
+	want(t, "away", idsOf(s.Read().InstancesAwayBefore(time.Unix(9, 0), 1)), []string{"2"})
+	want(t, "all away", idsOf(s.Read().InstancesAwayBefore(time.Unix(9, 0), 9)), []string{"2", "3", "4"})
 }
