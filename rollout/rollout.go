@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"waypoint/api/commandpb"
 	"waypoint/api/deploymentpb"
@@ -28,8 +29,9 @@ type Leader interface {
 
 // Timing says how long things take. Zero values stand for the defaults.
 type Timing struct {
-	Settle   time.Duration // a child that has run for so long counts as available; 3 s
-	Patience time.Duration // for an instance to come back after its turn; 2 min
+	Settle    time.Duration // a child that has run for so long counts as available; 3 s
+	FirstHold time.Duration // one with a configuration that none has run with for so long must run for this; 10 s
+	Patience  time.Duration // for an instance to come back after its turn; 2 min
 }
 
 // Config says how the task works.
@@ -48,6 +50,9 @@ func (c Config) withDefaults() Config {
 	if c.Settle == 0 {
 		c.Settle = 3 * time.Second
 	}
+	if c.FirstHold == 0 {
+		c.FirstHold = 10 * time.Second
+	}
 	if c.Patience == 0 {
 		c.Patience = 2 * time.Minute
 	}
@@ -65,8 +70,10 @@ type Rollout struct {
 
 // notice is what has been said about a deployment's restarts.
 type notice struct {
-	wanted string // configurations that are wanted
-	blamed string // those because of which no more turns are given
+	wanted  string    // configurations that are wanted
+	blamed  string    // those because of which no more turns are given
+	starved time.Time // since when no turn can be given for another reason; zero: one can
+	told    bool      // that this lasts
 }
 
 // New returns the task of one node.
@@ -184,8 +191,8 @@ func (r *Rollout) applyAll(ctx context.Context, lead Leader, cmds []*commandpb.C
 	return true
 }
 
-// tell says once per configuration that instances restart, and once that no
-// more will.
+// tell says once per configuration that instances restart, once that no more
+// will, and once that none can for a long time.
 func (r *Rollout) tell(d *deploymentpb.Deployment, s *survey, turns int) {
 	before, known := r.told[d.GetId()]
 	now := notice{wanted: names(s.wanted)}
@@ -195,6 +202,7 @@ func (r *Rollout) tell(d *deploymentpb.Deployment, s *survey, turns int) {
 	case turns == 0:
 		now.blamed = before.blamed
 	}
+	now.starve(before, s, turns)
 	r.told[d.GetId()] = now
 	about := []any{"deployment", d.GetId(), "project", d.GetApp().GetProject(), "app", d.GetApp().GetApp(),
 		"workspace", d.GetApp().GetWorkspace(), "waiting", s.waiting(), "at a time", s.budget}
@@ -203,7 +211,26 @@ func (r *Rollout) tell(d *deploymentpb.Deployment, s *survey, turns int) {
 		r.config.Logger.Warn("instances that restarted for a new configuration did not come back: "+
 			"the others keep running with the one they have until it is changed again or new instances make up for them",
 			append(about, "missing", s.stuck+s.missing())...)
+	case now.told && !before.told:
+		r.config.Logger.Warn("no instance can get its turn to restart, because others are away or do not keep running: "+
+			"find out why they end (\"waypoint instance list -all\", the platform's events), or let more be away at a time "+
+			"(\"waypoint config policy -max-unavailable\")",
+			append(about, "away", s.unavailable, "since", now.starved.UTC().Format(time.RFC3339))...)
 	case now.blamed == "" && !(known && before.wanted == now.wanted):
 		r.config.Logger.Info("configuration changed: instances restart by turns", about...)
 	}
+}
+
+// starve takes note of since when instances wait and none can get a turn,
+// although none of those that had one is to blame, and of whether that has
+// lasted for Patience.
+func (n *notice) starve(before notice, s *survey, turns int) {
+	n.told = before.told && n.wanted == before.wanted
+	if turns > 0 || s.waiting() == 0 || s.halted(turns) {
+		return
+	}
+	if n.starved = before.starved; n.starved.IsZero() {
+		n.starved = s.now
+	}
+	n.told = !s.within(s.Patience, timestamppb.New(n.starved)) || n.told
 }

@@ -81,7 +81,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) lead() (stop func()) {
 	task := rollout.New(rollout.Config{
 		Store: b.Store, Logger: hclog.New(&hclog.LoggerOptions{Output: b.log}),
-		Timing: rollout.Timing{Settle: 50 * time.Millisecond, Patience: patience},
+		Timing: rollout.Timing{Settle: 50 * time.Millisecond, FirstHold: 100 * time.Millisecond, Patience: patience},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

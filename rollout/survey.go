@@ -16,11 +16,14 @@ import (
 // their rows and the time alone.
 //
 // An instance is available if it is attached, its child has run for Settle, and
-// it has no turn to restart that it may be using. One that has been away for
-// Patience is gone: the platform has replaced it or does not want it any more.
-// But if it went within Patience of its turn it is broken: the configuration
-// that it tried may be the reason, so while others want that one too it counts
-// as away. So does one that has not used its turn within Patience. An instance
+// it has no turn to restart that it may be using. One that restarted for a
+// configuration that others wait for must have run for FirstHold, until any
+// instance has with that configuration: the first to take it up show whether it
+// is one to live with. One that has been away for Patience is gone: the platform
+// has replaced it or does not want it any more. But if it went within Patience
+// of its turn and nobody had asked it to it is broken: the configuration that it
+// tried may be the reason, so while others want that one too it counts as away.
+// So does one that has not used its turn within Patience. An instance
 // that has come since makes up for a broken one when it has held out for
 // Patience; a shorter time would let a platform that starts what ends again and
 // again feed all the rest to a configuration that ends them.
@@ -29,6 +32,7 @@ type survey struct {
 	now time.Time
 
 	wanted      map[string]bool // configurations that attached instances want to restart for
+	held        map[string]bool // of those, with which an instance has run for FirstHold
 	present     int             // instances that are neither gone nor broken
 	unavailable int             // of those
 	stuck       int             // of those, available but with a turn that was not used in time
@@ -38,6 +42,7 @@ type survey struct {
 	newcomers   int             // present ones that began after that
 	proven      int             // of those, which make up for a broken one each
 
+	again  []*deploymentpb.Instance // want a turn and may be using one for another configuration
 	free   []*deploymentpb.Instance // want a turn and are available
 	away   []*deploymentpb.Instance // want a turn and are not available
 	budget int                      // how many may be away at a time
@@ -46,7 +51,7 @@ type survey struct {
 
 // take surveys the rows of one deployment.
 func take(rows []*deploymentpb.Instance, now time.Time, timing Timing) *survey {
-	s := &survey{Timing: timing, now: now, wanted: map[string]bool{}, blamed: map[string]bool{}}
+	s := &survey{Timing: timing, now: now, wanted: map[string]bool{}, held: map[string]bool{}, blamed: map[string]bool{}}
 	for _, i := range rows {
 		if attached(i) && len(i.GetRestartWanted()) > 0 {
 			s.wanted[string(i.GetRestartWanted())] = true
@@ -54,6 +59,9 @@ func take(rows []*deploymentpb.Instance, now time.Time, timing Timing) *survey {
 	}
 	var present []*deploymentpb.Instance
 	for _, i := range rows {
+		if config := string(i.GetChildConfig()); runs(i) && s.wanted[config] && now.Sub(i.GetChildSince().AsTime()) >= s.FirstHold {
+			s.held[config] = true
+		}
 		if s.comes(i) {
 			present = append(present, i)
 		}
@@ -85,7 +93,7 @@ func (s *survey) comes(i *deploymentpb.Instance) bool {
 		return true
 	}
 	turn := i.GetTurn()
-	if turn == nil || !s.wanted[string(state.RestartTried(i))] || left.AsTime().Sub(turn.GetAt().AsTime()) >= s.Patience {
+	if turn == nil || i.GetAskedToEnd() || !s.wanted[string(state.RestartTried(i))] || left.AsTime().Sub(turn.GetAt().AsTime()) >= s.Patience {
 		return false
 	}
 	if at := turn.GetAt().AsTime(); s.broken == 0 || at.Before(s.firstBroken) {
@@ -102,8 +110,8 @@ func (s *survey) count(i *deploymentpb.Instance) {
 	available := runs(i)
 	switch {
 	case !available:
-	case !i.RestartDue():
-		available = !s.within(s.Settle, i.GetChildSince())
+	case !i.RestartDue() || len(i.GetRestartWanted()) == 0: // a turn that it does not want any more comes to nothing
+		available = !s.within(s.hold(i), i.GetChildSince())
 	case s.within(s.Patience, i.GetTurn().GetAt()):
 		available = false
 	case s.wanted[string(i.GetTurn().GetConfig())]:
@@ -124,9 +132,20 @@ func (s *survey) count(i *deploymentpb.Instance) {
 	case i.RestartDue() && string(i.GetTurn().GetConfig()) == string(i.GetRestartWanted()):
 	case available:
 		s.free = append(s.free, i)
+	case i.RestartDue():
+		s.again = append(s.again, i)
 	default:
 		s.away = append(s.away, i)
 	}
+}
+
+// hold is how long an instance's child must have run to count as available.
+func (s *survey) hold(i *deploymentpb.Instance) time.Duration {
+	config := string(i.GetChildConfig())
+	if i.GetTurn() != nil && !i.RestartDue() && s.wanted[config] && !s.held[config] {
+		return max(s.Settle, s.FirstHold)
+	}
+	return s.Settle
 }
 
 // within tells whether t is less than d ago, and notes when it will not be.
@@ -144,24 +163,29 @@ func (s *survey) within(d time.Duration, t *timestamppb.Timestamp) bool {
 // missing is how many broken instances nothing makes up for.
 func (s *survey) missing() int { return max(0, s.broken-s.proven) }
 
-// turns returns the instances whose turn it is. One that is not available
-// anyway takes nobody's place, but gets no turn while too many others are away:
-// they may all have begun at the same time.
+// turns returns the instances whose turn it is: those that have run longest
+// first, since they are the likeliest to run on if the configuration is good.
+// One that is not available anyway takes nobody's place, but it comes last: it
+// may be one that ends again and again with any configuration, and would be
+// taken for the proof that this one is bad. Nor does it get a turn while too
+// many others are away: they may all have begun at the same time.
 func (s *survey) turns(limit func(size int) int) []*deploymentpb.Instance {
 	s.budget = limit(s.present + max(0, s.broken-s.newcomers))
-	away := s.unavailable + s.stuck + s.missing()
-	var turns []*deploymentpb.Instance
-	if away <= s.budget {
-		turns = append(turns, s.away...)
+	slices.SortStableFunc(s.free, func(a, b *deploymentpb.Instance) int {
+		return a.GetChildSince().AsTime().Compare(b.GetChildSince().AsTime())
+	})
+	left := s.budget - s.unavailable - s.stuck - s.missing()
+	switch {
+	case left < 0:
+		return nil
+	case left < len(s.free):
+		return append(s.again, s.free[:left]...)
 	}
-	if n := min(s.budget-away, len(s.free)); n > 0 {
-		turns = append(turns, s.free[:n]...)
-	}
-	return turns
+	return slices.Concat(s.again, s.free, s.away)
 }
 
 // waiting is how many instances want a turn.
-func (s *survey) waiting() int { return len(s.free) + len(s.away) }
+func (s *survey) waiting() int { return len(s.again) + len(s.free) + len(s.away) }
 
 // halted tells whether nobody gets a turn because of those that had theirs.
 func (s *survey) halted(turns int) bool {

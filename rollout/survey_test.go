@@ -1,10 +1,13 @@
 package rollout
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
@@ -21,7 +24,7 @@ const (
 )
 
 var (
-	testTiming = Timing{Settle: 3 * time.Second, Patience: time.Minute}
+	testTiming = Timing{Settle: 3 * time.Second, FirstHold: 10 * time.Second, Patience: time.Minute}
 	testNow    = time.Unix(1_700_000_000, 0)
 )
 
@@ -74,6 +77,8 @@ func childless(before time.Duration) func(*deploymentpb.Instance) {
 	return func(i *deploymentpb.Instance) { i.ChildPid, i.ChildSince = 0, ago(before) }
 }
 
+func asked(i *deploymentpb.Instance) { i.AskedToEnd = true }
+
 // newcomer was started with "new".
 func newcomer(before time.Duration) func(*deploymentpb.Instance) {
 	return func(i *deploymentpb.Instance) {
@@ -95,11 +100,19 @@ func TestTurnsFollowFromTheRows(t *testing.T) {
 		"one instance":                {rows{row()}, "25%", 1, 0, false},
 		"one that has just begun":     {rows{row(started(time.Second))}, "25%", 1, 2 * time.Second, false},
 		"all have just begun":         {rows{row(started(time.Second)), row(started(2 * time.Second))}, "1", 0, time.Second, false},
-		"one of two has just begun":   {rows{row(started(time.Second)), row()}, "1", 1, 2 * time.Second, false},
+		"one of two has just begun":   {rows{row(started(time.Second)), row()}, "1", 0, 2 * time.Second, false},
+		"one that has begun is last":  {rows{row(started(time.Second)), row(), row()}, "2", 1, 2 * time.Second, false},
+		"all but one have theirs":     {rows{row(started(time.Second)), row()}, "2", 2, 2 * time.Second, false},
 		"one is on its way":           {rows{row(turn("new", 1, time.Second)), row(), row()}, "2", 1, 59 * time.Second, false},
 		"on its way, no child":        {rows{row(turn("new", 1, time.Second), childless(0)), row(), row()}, "1", 0, time.Minute, false},
-		"one is back, not settled":    {rows{row(restarted("new", time.Second)), row(), row()}, "1", 0, 2 * time.Second, false},
-		"one is back and settled":     {rows{row(restarted("new", 3*time.Second)), row(), row()}, "1", 1, 0, false},
+		"one is back, not settled":    {rows{row(restarted("new", time.Second)), row(), row()}, "1", 0, 9 * time.Second, false},
+		"one is back, not held":       {rows{row(restarted("new", 3*time.Second)), row(), row()}, "1", 0, 7 * time.Second, false},
+		"one is back and has held":    {rows{row(restarted("new", 10*time.Second)), row(), row()}, "1", 1, 0, false},
+		"another one has held":        {rows{row(newcomer(10 * time.Second)), row(restarted("new", 3*time.Second)), row(), row()}, "1", 1, 0, false},
+		"another one, not settled":    {rows{row(newcomer(10 * time.Second)), row(restarted("new", time.Second)), row(), row()}, "1", 0, 2 * time.Second, false},
+		"the one that held is away":   {rows{row(newcomer(time.Hour), in(isExited, 0)), row(restarted("new", 3*time.Second)), row(), row()}, "1", 0, 7 * time.Second, false},
+		"back with an older one":      {rows{row(restarted("other", 3*time.Second)), row(), row()}, "1", 1, 0, false},
+		"turn not wanted any more":    {rows{row(turn("new", 1, time.Second), wanting("")), row(), row()}, "1", 1, 0, false},
 		"turn for an older one":       {rows{row(turn("other", 1, time.Second)), row()}, "1", 1, 59 * time.Second, false},
 		"one is lost with its node":   {rows{row(in(isLost, time.Second)), row(), row()}, "1", 0, 59 * time.Second, false},
 		"one is detached":             {rows{row(in(isDetached, time.Second)), row(), row()}, "2", 1, 59 * time.Second, false},
@@ -109,6 +122,7 @@ func TestTurnsFollowFromTheRows(t *testing.T) {
 		"one has no child":            {rows{row(childless(time.Second)), row()}, "1", 0, 59 * time.Second, false},
 		"one never had a child":       {rows{row(childless(time.Minute)), row()}, "1", 1, 0, false},
 		"broken, ended":               {rows{row(restarted("new", 9*time.Second), in(isExited, time.Second)), row(), row()}, "1", 0, 0, true},
+		"was asked to end":            {rows{row(restarted("new", 9*time.Second), in(isExited, time.Second), asked), row(), row()}, "1", 1, 0, false},
 		"broken, not used":            {rows{row(turn("new", 1, 9*time.Second), in(isExited, time.Second)), row(), row()}, "1", 0, 0, true},
 		"broken, detached long ago":   {rows{row(restarted("new", 2*time.Minute), in(isDetached, 70*time.Second)), row(), row()}, "1", 0, 0, true},
 		"broken, without a child":     {rows{row(restarted("new", 70*time.Second), wanting("new"), childless(time.Minute)), row(), row()}, "1", 0, 0, true},
@@ -139,6 +153,65 @@ func limitOf(text string) func(int) int {
 	return func(size int) int { return state.MaxUnavailable(&configpb.Policy{MaxUnavailable: text}, size) }
 }
 
+func TestTheOldestComeFirst(t *testing.T) {
+	var rows []*deploymentpb.Instance
+	for _, seconds := range []int{1, 50, 70, 60, 2, 70} {
+		i := row(started(time.Duration(seconds) * time.Second))
+		i.Id = fmt.Sprint(len(rows), " ", seconds)
+		rows = append(rows, i)
+	}
+	for limit, want := range map[string]string{"3": "[2 70]", "4": "[2 70 5 70]", "6": "[2 70 5 70 3 60 1 50 0 1 4 2]"} {
+		var got []string
+		for _, i := range take(rows, testNow, testTiming).turns(limitOf(limit)) {
+			got = append(got, i.GetId())
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("at most %s: %v, want %s", limit, got, want)
+		}
+	}
+}
+
+// TestItIsToldThatNoneCanRestart lets instances disappear again and again.
+func TestItIsToldThatNoneCanRestart(t *testing.T) {
+	var log bytes.Buffer
+	r := New(Config{Timing: testTiming, Logger: hclog.New(&hclog.LoggerOptions{Output: &log})})
+	r.told = map[string]notice{}
+	look := func(at time.Duration, config string, away deploymentpb.InstanceState) (told int, next time.Duration) {
+		now := testNow.Add(at)
+		lost := row(in(away, 0))
+		lost.ChangedAt = timestamppb.New(now)
+		s := take([]*deploymentpb.Instance{lost, row(wanting(config)), row(wanting(config))}, now, testTiming)
+		r.tell(&deploymentpb.Deployment{Id: "d"}, s, len(s.turns(limitOf("1"))))
+		return strings.Count(log.String(), "no instance can get its turn"), s.next
+	}
+	for _, c := range []struct {
+		at     time.Duration
+		config string
+		away   deploymentpb.InstanceState
+		told   int
+		next   time.Duration
+	}{
+		{0, "new", isDetached, 0, time.Minute},
+		{50 * time.Second, "new", isDetached, 0, 10 * time.Second},
+		{60 * time.Second, "new", isDetached, 1, time.Minute},
+		{70 * time.Second, "new", isDetached, 1, time.Minute},
+		{80 * time.Second, "new", isExited, 1, 0}, // one gets its turn
+		{90 * time.Second, "new", isDetached, 1, time.Minute},
+		{200 * time.Second, "new", isDetached, 1, time.Minute},
+		{210 * time.Second, "newer", isExited, 1, 0},
+		{220 * time.Second, "newer", isDetached, 1, time.Minute},
+		{279 * time.Second, "newer", isDetached, 1, time.Second},
+		{280 * time.Second, "newer", isDetached, 2, time.Minute},
+	} {
+		if told, next := look(c.at, c.config, c.away); told != c.told || next != c.next {
+			t.Errorf("after %v it has been told %d times, look again after %v; want %d and %v", c.at, told, next, c.told, c.next)
+		}
+	}
+	if !strings.Contains(log.String(), "away=1") || !strings.Contains(log.String(), "config policy -max-unavailable") {
+		t.Errorf("the log says %s", log.String())
+	}
+}
+
 // world is instances that restart when it is their turn, in a time of its own.
 type world struct {
 	*rapid.T
@@ -147,6 +220,7 @@ type world struct {
 	rows []*deploymentpb.Instance
 	acts []act       // by instance
 	lost map[int]int // by step: who loses its home node
+	late bool        // "bad" ends all that take it up, but not at once
 	step int
 }
 
@@ -166,7 +240,7 @@ func newWorld(t *rapid.T) *world {
 		w.rows = append(w.rows, r)
 	}
 	w.acts = make([]act, w.size)
-	w.lost = map[int]int{}
+	w.lost, w.late = map[int]int{}, rapid.Bool().Draw(t, "late")
 	for range rapid.IntRange(0, 10).Draw(t, "losses") {
 		w.lost[rapid.IntRange(0, 300).Draw(t, "step")] = rapid.IntRange(0, w.size-1).Draw(t, "who")
 	}
@@ -179,6 +253,14 @@ func (w *world) later(i int, limit int, do func()) {
 	w.acts[i].at, w.acts[i].do = w.now.Add(time.Duration(rapid.IntRange(0, limit).Draw(w.T, "later"))*100*time.Millisecond), do
 }
 
+// lives is how long those live at most that end, in tenths of a second.
+func (w *world) lives() int {
+	if w.late {
+		return int(testTiming.FirstHold.Milliseconds()/100) - 1
+	}
+	return 20
+}
+
 // grant begins a restart, which ends with a child or, with "bad", maybe not.
 func (w *world) grant(i int) {
 	r := w.rows[i]
@@ -187,11 +269,11 @@ func (w *world) grant(i int) {
 	w.later(i, 50, func() {
 		r.ChildPid, r.ChildSince = 0, w.stamp()
 		w.later(i, 50, func() {
-			fails := string(r.RestartWanted) == "bad" && rapid.IntRange(0, 4).Draw(w.T, "fails") == 0
+			fails := string(r.RestartWanted) == "bad" && (w.late || rapid.IntRange(0, 4).Draw(w.T, "fails") == 0)
 			r.ChildPid, r.ChildSince, r.ChildConfig, r.RestartWanted = 8, w.stamp(), r.RestartWanted, nil
 			r.ChildStarts++
 			if fails {
-				w.later(i, 20, func() { r.State, r.ChangedAt, r.ChildPid = isExited, w.stamp(), 0 })
+				w.later(i, w.lives(), func() { r.State, r.ChangedAt, r.ChildPid = isExited, w.stamp(), 0 })
 			}
 		})
 	})
@@ -246,7 +328,8 @@ func (w *world) settle(limit func(int) int) {
 }
 
 // Whatever happens, no more than allowed restart at a time. A configuration that
-// ends those that take it up ends no more than that; the next one reaches all.
+// ends some of those that take it up soon, or all of them within FirstHold, ends
+// no more than that; the next one reaches all.
 func TestNeverTooManyRestartAtATime(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		w := newWorld(r)

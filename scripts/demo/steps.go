@@ -98,6 +98,26 @@ func (d *demo) changeConfig(ctx context.Context) error {
 		return fmt.Errorf("the new greeting did not arrive: %w", err)
 	}
 	d.out.held("the application runs with the new value, seen after %.1f s", time.Since(start).Seconds())
+	d.out.say("The instances restart by turns; the second one waits until the first has run for a while ...")
+	if err := harness.Until(ctx, time.Minute, func() error { return d.nobodyWaits(ctx) }); err != nil {
+		return err
+	}
+	d.out.held("both instances run with it after %.1f s", time.Since(start).Seconds())
+	return nil
+}
+
+// nobodyWaits returns an error while an instance is to restart for a newer
+// configuration or does so.
+func (d *demo) nobodyWaits(ctx context.Context) error {
+	instances, err := d.cluster.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range instances {
+		if i.GetChildPid() == 0 || len(i.GetRestartWanted()) > 0 {
+			return fmt.Errorf("instance %s does not run with the newest configuration", i.GetId())
+		}
+	}
 	return nil
 }
 

@@ -19,7 +19,7 @@ import (
 )
 
 // restartTiming is that of the nodes of these tests.
-var restartTiming = rollout.Timing{Settle: 300 * time.Millisecond, Patience: time.Minute}
+var restartTiming = rollout.Timing{Settle: 300 * time.Millisecond, FirstHold: time.Second, Patience: time.Minute}
 
 // fleet is the instances of one deployment, each with a fake entrypoint and a
 // fake app, and what has become of them.
@@ -332,7 +332,7 @@ func TestRestartsHaltWhenInstancesDoNotComeBack(t *testing.T) {
 	wait.For(t, time.Minute, "two to end", func() bool { return len(f.rows(0)) == 6 })
 	// Several times as long as all the others would take.
 	begun := time.Now()
-	wait.For(t, time.Minute, "time to pass", func() bool { return time.Since(begun) > 10*restartTiming.Settle })
+	wait.For(t, time.Minute, "time to pass", func() bool { return time.Since(begun) > 5*restartTiming.FirstHold })
 	if rows := f.rows(0); len(rows) != 6 || f.count() != 2 {
 		t.Fatalf("%d instances are left after %d restarts, want 6 and 2", len(rows), f.count())
 	}
