@@ -141,8 +141,8 @@ func (s *survey) count(i *deploymentpb.Instance) {
 
 // hold is how long an instance's child must have run to count as available.
 func (s *survey) hold(i *deploymentpb.Instance) time.Duration {
-	config := string(i.GetChildConfig())
-	if i.GetTurn() != nil && !i.RestartDue() && s.wanted[config] && !s.held[config] {
+	tried := i.GetTurn() != nil && !i.RestartDue()
+	if tried && s.wanted[string(i.GetChildConfig())] && !s.held[string(i.GetChildConfig())] {
 		return max(s.Settle, s.FirstHold)
 	}
 	return s.Settle
