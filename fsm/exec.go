@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -16,7 +18,9 @@ import (
 // What no home ends any more is ended when its last home is lost or when its
 // instance exits or is forgotten. An exit is final.
 
-// execStart records an exec session, or that it goes on at another home.
+// execStart records an exec session, or that it goes on at another home. What
+// is not the session of the record is refused, whatever its id says: its home
+// then tells of it.
 func execStart(o *op, c *commandpb.ExecStart) (*commandpb.Result, error) {
 	s := c.GetSession()
 	if err := o.nodeOnly(); err != nil {
@@ -31,13 +35,21 @@ func execStart(o *op, c *commandpb.ExecStart) (*commandpb.Result, error) {
 	case old == nil:
 		row = proto.CloneOf(s)
 		row.StartedAt = o.atMostNow(s.GetStartedAt())
+	case old.GetInstanceId() != s.GetInstanceId() || old.GetTokenId() != s.GetTokenId() || !slices.Equal(old.GetArgv(), s.GetArgv()):
+		return nil, errs.New(errs.Conflict, "the record of exec session %s is of another instance, token or command", s.GetId())
+	case !c.GetResumed() && s.GetStartedAt().AsTime().After(old.GetStartedAt().AsTime()):
+		return nil, errs.New(errs.Conflict, "the record of exec session %s is of an earlier session with this id", s.GetId())
+	case !c.GetResumed(): // told again, or only after its next home has told
+		if s.GetStartedAt() != nil {
+			row.StartedAt = s.GetStartedAt()
+		}
 	case old.GetExit() != nil:
 		return unchanged(s.GetId()), nil
-	case old.GetInstanceId() != s.GetInstanceId() || old.GetTokenId() != s.GetTokenId():
-		return nil, errs.New(errs.Conflict, "exec session %s is of another instance or token", s.GetId())
 	}
-	row.EndedAt, row.Exit, row.Error = nil, nil, ""
-	row.NodeId, row.NodeBoot = o.caller.nodeID, s.GetNodeBoot()
+	if old == nil || c.GetResumed() {
+		row.EndedAt, row.Exit, row.Error = nil, nil, ""
+		row.NodeId, row.NodeBoot = o.caller.nodeID, s.GetNodeBoot()
+	}
 	if proto.Equal(row, old) {
 		return unchanged(s.GetId()), nil
 	}

@@ -18,10 +18,19 @@ const node2 = "node:n2"
 
 func (m *machine) execStart(node, id string) *commandpb.Result {
 	m.Helper()
-	return m.as(node, &commandpb.ExecStart{Session: &execpb.Session{
+	return m.as(node, &commandpb.ExecStart{Session: m.execSession(id)})
+}
+
+func (m *machine) execResume(node, id string) *commandpb.Result {
+	m.Helper()
+	return m.as(node, &commandpb.ExecStart{Session: m.execSession(id), Resumed: true})
+}
+
+func (m *machine) execSession(id string) *execpb.Session {
+	return &execpb.Session{
 		Id: id, App: shopRef(), InstanceId: "i1", NodeBoot: "boot1", TokenId: "alice", Argv: []string{"sh"},
 		StartedAt: timestamppb.New(m.now.Add(-time.Minute)),
-	}})
+	}
 }
 
 func (m *machine) execEnd(node, id string, exit *execpb.Exit, failure string) *commandpb.Result {
@@ -49,7 +58,7 @@ func TestExecSessionHasOneRecord(t *testing.T) {
 	m.pass(time.Minute)
 	m.ok(m.execEnd(node1, "x", &execpb.Exit{Code: 3}, ""), "x")
 	m.unchanged(m.execEnd(node1, "x", nil, "lost"), "x")
-	m.unchanged(m.execStart(node2, "x"), "x")
+	m.unchanged(m.execResume(node2, "x"), "x")
 	row = m.store.Read().ExecSession("x")
 	if row.GetExit().GetCode() != 3 || row.GetError() != "" || !row.GetEndedAt().AsTime().Equal(m.now) || row.GetNodeId() != "n1" {
 		t.Errorf("the record is %v", row)
@@ -58,8 +67,41 @@ func TestExecSessionHasOneRecord(t *testing.T) {
 	m.refused(errs.Invalid, m.as(node1, &commandpb.ExecStart{Session: &execpb.Session{Id: "y"}}))
 	m.refused(errs.PermissionDenied, m.execStart(userToken, "y"))
 	m.refused(errs.PermissionDenied, m.execEnd(userToken, "x", nil, ""))
-	m.ok(m.execStart(node1, "y"))
-	m.refused(errs.Conflict, m.as(node1, &commandpb.ExecStart{Session: &execpb.Session{Id: "y", InstanceId: "i1", TokenId: "bob"}}))
+}
+
+func TestRecordIsNotTakenByAnotherSession(t *testing.T) {
+	m := newExecs(t)
+	m.ok(m.execStart(node1, "x"))
+	m.ok(m.execEnd(node1, "x", nil, "lost"))
+	for name, change := range map[string]func(*execpb.Session){
+		"another instance":  func(s *execpb.Session) { s.InstanceId = "i2" },
+		"another token":     func(s *execpb.Session) { s.TokenId = "bob" },
+		"another command":   func(s *execpb.Session) { s.Argv = []string{"rm"} },
+		"the command again": func(s *execpb.Session) { s.StartedAt = m.stamp() },
+	} {
+		s := m.execSession("x")
+		change(s)
+		m.refused(errs.Conflict, m.as(node1, &commandpb.ExecStart{Session: s}))
+		if name != "the command again" {
+			m.refused(errs.Conflict, m.as(node1, &commandpb.ExecStart{Session: s, Resumed: true}))
+		}
+		if row := m.store.Read().ExecSession("x"); row.GetError() != "lost" || row.GetArgv()[0] != "sh" {
+			t.Errorf("%s: the record is %v", name, row)
+		}
+	}
+}
+
+func TestRecordOfAFormerHomeMayComeLate(t *testing.T) {
+	m := newExecs(t)
+	first := m.execSession("x")
+	m.pass(time.Minute)
+	m.ok(m.execResume(node2, "x"), "x")
+	m.ok(m.as(node1, &commandpb.ExecStart{Session: first}), "x")
+	m.unchanged(m.as(node1, &commandpb.ExecStart{Session: first}), "x")
+	row := m.store.Read().ExecSession("x")
+	if row.GetNodeId() != "n2" || row.GetEndedAt() != nil || !row.GetStartedAt().AsTime().Equal(first.GetStartedAt().AsTime()) {
+		t.Errorf("the record is %v", row)
+	}
 }
 
 func TestResumedSessionGoesOnInItsRecord(t *testing.T) {
@@ -70,7 +112,11 @@ func TestResumedSessionGoesOnInItsRecord(t *testing.T) {
 	if running() {
 		t.Error("it runs although its home lost it")
 	}
-	m.ok(m.execStart(node2, "x"))
+	m.unchanged(m.execStart(node1, "x")) // late
+	if running() {
+		t.Error("a late record of its start has opened it")
+	}
+	m.ok(m.execResume(node2, "x"))
 	if row := m.store.Read().ExecSession("x"); !running() || row.GetError() != "" || row.GetNodeId() != "n2" {
 		t.Errorf("after it was resumed: %v", row)
 	}

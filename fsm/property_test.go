@@ -265,7 +265,7 @@ func (d drawer) lostOrExec(node, boot string) proto.Message {
 	at := timestamppb.New(d.m.now.Add(time.Duration(rapid.IntRange(-20, 5).Draw(d.T, "at")) * time.Second))
 	switch rapid.IntRange(0, 3).Draw(d.T, "exec") {
 	case 0, 1:
-		return &commandpb.ExecStart{Session: &execpb.Session{Id: d.id("x"), App: d.ref(), InstanceId: d.id("i"), NodeBoot: boot, TokenId: "user", StartedAt: at}}
+		return &commandpb.ExecStart{Session: &execpb.Session{Id: d.id("x"), App: d.ref(), InstanceId: d.id("i"), NodeBoot: boot, TokenId: "user", StartedAt: at}, Resumed: pick(d, "resumed", true, false)}
 	case 2:
 		end := &commandpb.ExecEnd{Id: d.id("x"), EndedAt: at, Error: "lost"}
 		if rapid.Bool().Draw(d.T, "known") {

@@ -33,7 +33,7 @@ type execRecords struct {
 	logger  hclog.Logger
 
 	mu      sync.Mutex
-	queue   []*commandpb.Command
+	queue   []*record
 	dropped int
 	ready   chan struct{} // holds a token while queue may have something
 }
@@ -42,15 +42,26 @@ func newExecRecords(cfg InstancesConfig) *execRecords {
 	return &execRecords{nodeID: cfg.NodeID, applier: cfg.Applier, logger: cfg.Logger, ready: make(chan struct{}, 1)}
 }
 
-// add queues a record and does not wait.
-func (r *execRecords) add(cmd *commandpb.Command) {
+// record is one that waits to be told. Its command keeps its request id over
+// all tries, since one that was given up may still be on its way and must not
+// count after a later record. It is never changed.
+type record struct {
+	of   *recorded
+	cmd  *commandpb.Command
+	born time.Time // of the request id
+}
+
+// add queues a record of a session and does not wait.
+func (r *execRecords) add(of *recorded, cmd *commandpb.Command) {
+	cmd.RequestId, cmd.TokenId = ids.New(), nodePrefix+r.nodeID
+	record := &record{of: of, cmd: cmd, born: time.Now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) >= maxRecords {
 		r.dropped++
 		return
 	}
-	r.queue = append(r.queue, cmd)
+	r.queue = append(r.queue, record)
 	select {
 	case r.ready <- struct{}{}:
 	default:
@@ -61,8 +72,8 @@ func (r *execRecords) add(cmd *commandpb.Command) {
 func (r *execRecords) run(ctx context.Context) error {
 	pause, failures := backoff.New(rowRetryMin, rowRetryMax), 0
 	for {
-		cmd := r.first()
-		if cmd == nil {
+		record := r.first()
+		if record == nil {
 			select {
 			case <-r.ready:
 				continue
@@ -70,7 +81,7 @@ func (r *execRecords) run(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		err := r.tell(ctx, cmd)
+		err := r.tell(ctx, record)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -80,9 +91,8 @@ func (r *execRecords) run(ctx context.Context) error {
 			}
 			_ = pause.Wait(ctx)
 			continue
-		case err != nil:
-			r.logger.Debug("record of an exec session refused", "error", err)
 		}
+		r.refused(record, err)
 		failures = 0
 		pause.Reset()
 		r.told()
@@ -93,26 +103,48 @@ func (r *execRecords) run(ctx context.Context) error {
 func (r *execRecords) flush(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lastRecords)
 	defer cancel()
-	for cmd := r.first(); cmd != nil; cmd = r.first() {
-		if err := r.tell(ctx, cmd); err != nil && retryable(err) {
+	for record := r.first(); record != nil; record = r.first() {
+		err := r.tell(ctx, record)
+		if err != nil && retryable(err) {
 			r.logger.Warn("exec sessions are not recorded", "records", r.waiting(), "error", err)
 			return
 		}
+		r.refused(record, err)
 		r.told()
 	}
 }
 
-// tell applies a record under a request id of its own: a try that was given up
-// may still be on its way.
-func (r *execRecords) tell(ctx context.Context, record *commandpb.Command) error {
+// tell applies a record once. The end of a session whose beginning was refused
+// is not told: there is no record of it, or that of another one.
+func (r *execRecords) tell(ctx context.Context, record *record) error {
+	if record.of.refused && record.cmd.GetExecEnd() != nil {
+		return nil
+	}
+	if time.Since(record.born) > requestAge {
+		record.cmd = &commandpb.Command{RequestId: ids.New(), TokenId: record.cmd.GetTokenId(), Kind: record.cmd.GetKind()}
+		record.born = time.Now()
+	}
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
-	cmd := &commandpb.Command{RequestId: ids.New(), TokenId: nodePrefix + r.nodeID, Kind: record.GetKind()}
-	_, err := r.applier.Apply(ctx, cmd)
+	_, err := r.applier.Apply(ctx, record.cmd)
 	return err
 }
 
-func (r *execRecords) first() *commandpb.Command {
+// refused tells of a record that the state does not take; err may be nil.
+func (r *execRecords) refused(record *record, err error) {
+	start := record.cmd.GetExecStart()
+	switch s := start.GetSession(); {
+	case err == nil:
+	case start == nil:
+		r.logger.Debug("the end of an exec session is not recorded", "session", record.cmd.GetExecEnd().GetId(), "error", err)
+	default:
+		record.of.refused = true
+		r.logger.Warn("an exec session is not recorded", "session", s.GetId(), "instance", s.GetInstanceId(),
+			"subject", s.GetSubject(), "token", s.GetTokenId(), "argv", s.GetArgv(), "error", err)
+	}
+}
+
+func (r *execRecords) first() *record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) == 0 {
@@ -144,6 +176,8 @@ type recorded struct {
 	ExecSide
 	records *execRecords
 	session *execpb.Session
+	resumed bool // it has begun before
+	refused bool // its beginning was; known to who tells records only
 
 	mu    sync.Mutex
 	begun bool
@@ -156,7 +190,7 @@ var _ ExecSide = (*recorded)(nil)
 // known to be true is not taken from open: who asks was filled in by a node.
 func newRecorded(side ExecSide, records *execRecords, open *execpb.Open, row *deploymentpb.Instance) *recorded {
 	argv, cut := shortened(open.GetArgv())
-	return &recorded{ExecSide: side, records: records, session: &execpb.Session{
+	return &recorded{ExecSide: side, records: records, resumed: open.GetResume() != nil, session: &execpb.Session{
 		Id: open.GetSessionId(), App: row.GetApp(), DeploymentId: row.GetDeploymentId(), InstanceId: row.GetId(),
 		TokenId: open.GetTokenId(), Subject: open.GetSubject(), Argv: argv, ArgvCut: cut, Tty: open.GetTty(),
 		NodeId: row.GetNodeId(), NodeBoot: row.GetNodeBoot(),
@@ -184,8 +218,8 @@ func (r *recorded) begin() {
 	}
 	r.begun = true
 	r.session.StartedAt = timestamppb.Now()
-	r.records.add(&commandpb.Command{Kind: &commandpb.Command_ExecStart{
-		ExecStart: &commandpb.ExecStart{Session: r.session},
+	r.records.add(r, &commandpb.Command{Kind: &commandpb.Command_ExecStart{
+		ExecStart: &commandpb.ExecStart{Session: r.session, Resumed: r.resumed},
 	}})
 }
 
@@ -197,7 +231,7 @@ func (r *recorded) end(exit *execpb.Exit, failure string) {
 		return
 	}
 	r.ended = true
-	r.records.add(&commandpb.Command{Kind: &commandpb.Command_ExecEnd{ExecEnd: &commandpb.ExecEnd{
+	r.records.add(r, &commandpb.Command{Kind: &commandpb.Command_ExecEnd{ExecEnd: &commandpb.ExecEnd{
 		Id: r.session.GetId(), EndedAt: timestamppb.Now(), Exit: exit, Error: failure,
 	}}})
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
 	"waypoint/api/commandpb"
 	"waypoint/api/entrypointpb"
 	"waypoint/api/execpb"
@@ -219,13 +221,13 @@ type unready struct {
 	*rpctest.Fixture
 	mu    sync.Mutex
 	ready bool
-	tried int
+	tries []*commandpb.Command
 }
 
 func (u *unready) Apply(ctx context.Context, cmd *commandpb.Command) (*commandpb.Result, error) {
 	u.mu.Lock()
 	ready := u.ready
-	u.tried++
+	u.tries = append(u.tries, cmd)
 	u.mu.Unlock()
 	if !ready {
 		return nil, errs.New(errs.Unavailable, "no leader")
@@ -251,11 +253,24 @@ func TestSessionsDoNotWaitForTheirRecords(t *testing.T) {
 		t.Errorf("got %v", out)
 	}
 	s.leave()
-	if err := s.end(t); err != nil {
-		t.Errorf("session ended with %v", err)
-	}
+	_ = s.end(t) // that the exit has been passed on, or that its caller has left
 	if row := f.Store.Read().ExecSession(open.GetSessionId()); row != nil {
 		t.Fatalf("there is a record already: %v", row)
+	}
+	// A try that was given up may come late, so all tries are one request.
+	starts := func() (list []*commandpb.Command) {
+		late.mu.Lock()
+		defer late.mu.Unlock()
+		for _, cmd := range late.tries {
+			if cmd.GetExecStart() != nil {
+				list = append(list, cmd)
+			}
+		}
+		return list
+	}
+	wait.For(t, patience, "two tries to record it", func() bool { return len(starts()) >= 2 })
+	if tries := starts(); tries[0].GetRequestId() == "" || tries[0].GetRequestId() != tries[1].GetRequestId() || tries[0].GetExecStart().GetResumed() {
+		t.Errorf("tried %v, then %v", tries[0], tries[1])
 	}
 	late.mu.Lock()
 	late.ready = true
@@ -264,4 +279,53 @@ func TestSessionsDoNotWaitForTheirRecords(t *testing.T) {
 	if !row.GetArgvCut() || len(row.GetArgv()) != 2 || len(row.GetArgv()[0])+len(row.GetArgv()[1]) > 4<<10 {
 		t.Errorf("the record has %d bytes of arguments", len(row.GetArgv()[1]))
 	}
+}
+
+func TestAnotherSessionWithAKnownIDIsNotRecordedAsThatOne(t *testing.T) {
+	var logged lines
+	f, n, e := attachedTo(t, func(c *session.InstancesConfig) {
+		c.Logger = hclog.New(&hclog.LoggerOptions{Output: &logged, Level: hclog.Warn})
+	})
+	open := resumableOf(e.ID)
+	for code := range int32(2) {
+		s := run(t, n, open)
+		stream, _ := e.TakeExec()
+		opened(t, stream, s)
+		if err := exit(stream, code); err != nil {
+			t.Fatal(err)
+		}
+		if out := <-s.out; out.GetExit().GetCode() != code {
+			t.Errorf("got %v", out)
+		}
+		s.leave()
+		if err := s.end(t); err != nil {
+			t.Errorf("session ended with %v", err)
+		}
+		record(t, f, open.GetSessionId(), "the first session", func(r *execpb.Session) bool { return r.GetExit() != nil })
+		open.Argv = []string{"rm", "-r"}
+	}
+	wait.For(t, patience, "a word of the second session", func() bool {
+		return strings.Contains(logged.String(), "an exec session is not recorded") && strings.Contains(logged.String(), "rm")
+	})
+	if row := f.Store.Read().ExecSession(open.GetSessionId()); row.GetExit().GetCode() != 0 || row.GetArgv()[0] != "sh" {
+		t.Errorf("the record is %v", row)
+	}
+}
+
+// lines is what was logged.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -2168,10 +2168,12 @@ func (x *RestartGrant) GetTurns() []*RestartGrant_Turn {
 }
 
 // ExecStart records an exec session, or that it goes on: on a session that is
-// there already it changes the home, and takes back an end that is not known.
+// there already and is resumed it changes the home, and takes back an end that
+// is not known. Another session with the id of one that is there is refused.
 type ExecStart struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       *execpb.Session        `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Resumed       bool                   `protobuf:"varint,2,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2211,6 +2213,13 @@ func (x *ExecStart) GetSession() *execpb.Session {
 		return x.Session
 	}
 	return nil
+}
+
+func (x *ExecStart) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
 }
 
 // ExecEnd records a session's end. The first exit counts; an end that is not
@@ -3367,9 +3376,10 @@ const file_api_commandpb_command_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x16\n" +
 	"\x06starts\x18\x02 \x01(\rR\x06starts\x12\x16\n" +
-	"\x06config\x18\x03 \x01(\fR\x06config\"=\n" +
+	"\x06config\x18\x03 \x01(\fR\x06config\"W\n" +
 	"\tExecStart\x120\n" +
-	"\asession\x18\x01 \x01(\v2\x16.waypoint.exec.SessionR\asession\"\x8f\x01\n" +
+	"\asession\x18\x01 \x01(\v2\x16.waypoint.exec.SessionR\asession\x12\x18\n" +
+	"\aresumed\x18\x02 \x01(\bR\aresumed\"\x8f\x01\n" +
 	"\aExecEnd\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
 	"\bended_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12'\n" +
