@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"waypoint/api/deploymentpb"
@@ -44,6 +45,7 @@ type execSession struct {
 	resumable  bool
 	row        *deploymentpb.Instance
 	end        context.CancelCauseFunc
+	doubtful   atomic.Bool     // the command has been ordered and there is no answer
 	taken      bool            // guarded by Instances.mu
 	arrived    chan execCaller // of capacity 1
 	done       chan struct{}   // closed at the end
@@ -59,9 +61,11 @@ type execCaller struct {
 // one. It returns nil when the command's end, or the refusal to start it, has
 // been sent to side; no other end is reported twice. It fails with
 // KIND_UNAVAILABLE if the instance is not attached here, does not answer, or goes
-// away; a resumable session then waits in the instance. It may return while side
+// away; a resumable session then waits in the instance. What ends a session
+// before the instance has said that it was opened is KIND_OUTCOME_UNKNOWN. It may return while side
 // is still in Recv or Send: side's stream must end then.
 func (in *Instances) Exec(ctx context.Context, open *execpb.Open, side ExecSide) error {
+	asking := ctx
 	ctx, end, err := in.enter(ctx)
 	if err != nil {
 		return err
@@ -75,6 +79,9 @@ func (in *Instances) Exec(ctx context.Context, open *execpb.Open, side ExecSide)
 	record := newRecorded(side, in.records, open, s.row)
 	err = s.carry(ctx, in, open, record)
 	record.leave(err)
+	if err != nil && s.doubtful.Load() && asking.Err() == nil {
+		return errs.New(errs.OutcomeUnknown, "exec: the command may or may not have been started, look before you run it again: %w", err)
+	}
 	return err
 }
 
@@ -193,9 +200,10 @@ func (s *execSession) pump(ctx context.Context, spawn func(func()) bool, open *e
 	if err := caller.stream.Send(&execpb.Input{Kind: &execpb.Input_Open{Open: open}}); err != nil {
 		return errLost(err)
 	}
+	s.doubtful.Store(open.GetResume() == nil)
 	outputs, inputs, closed := make(chan error, 1), make(chan error, 1), make(chan struct{}, 1)
 	input := inputPump{side: side, stream: caller.stream, resumable: s.resumable, done: s.done, closed: closed}
-	if !spawn(func() { outputs <- task.Protect(func() error { return pumpOutput(side, caller) }) }) ||
+	if !spawn(func() { outputs <- task.Protect(func() error { return s.pumpOutput(side, caller) }) }) ||
 		!spawn(func() { inputs <- task.Protect(func() error { return input.run(ctx) }) }) {
 		return errShutdown()
 	}
@@ -240,10 +248,11 @@ func await(ctx context.Context, direction <-chan error, limit time.Duration) {
 }
 
 // pumpOutput returns nil after the last message of the session.
-func pumpOutput(side ExecSide, caller execCaller) error {
+func (s *execSession) pumpOutput(side ExecSide, caller execCaller) error {
 	out := caller.first
 	for {
 		if out != nil {
+			s.doubtful.Store(false)
 			if err := side.Send(out); err != nil {
 				return err
 			}

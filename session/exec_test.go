@@ -220,6 +220,15 @@ func TestExecEndsWhenTheInstanceGoes(t *testing.T) {
 	s := run(t, n, openOf(e.ID))
 	e.TakeExec()
 	n.Server.Stop()
+	if err := s.end(t); !errs.Is(err, errs.OutcomeUnknown) {
+		t.Errorf("session ended with %v, though its command may run", err)
+	}
+	n, e = attached(t, nil)
+	open := resumableOf(e.ID)
+	s = run(t, n, open)
+	stream, _ := e.TakeExec()
+	opened(t, stream, s)
+	n.Server.Stop()
 	if err := s.end(t); !errs.Is(err, errs.Unavailable) {
 		t.Errorf("session ended with %v", err)
 	}

@@ -7,13 +7,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"waypoint/api/deploymentpb"
+	"waypoint/api/errpb"
 	"waypoint/api/execpb"
 	"waypoint/api/nodepb"
 	"waypoint/errs"
@@ -72,6 +75,8 @@ const (
 	resumeWait   = 4 * time.Second
 	resumePause  = 100 * time.Millisecond
 	resumeAnswer = 4 * time.Second
+	// idAge is how far from now the time in a new session's id may be.
+	idAge = 5 * time.Minute
 )
 
 var errLeaving = errs.New(errs.Unavailable, "exec: this node is leaving: resume the session through another one")
@@ -94,8 +99,8 @@ func (s *Service) Start(stream execpb.Exec_StartServer) error {
 	case open.GetResume() != nil && (open.GetInstanceId() == "" || open.GetSessionId() == ""):
 		return errs.New(errs.Invalid, "exec: to resume a session, name it and its instance")
 	}
-	if open.GetSessionId() == "" {
-		open.SessionId = ids.New()
+	if err := identify(open); err != nil {
+		return err
 	}
 	// Who asks is what the call proves, never what the message says.
 	caller := call.From(stream.Context())
@@ -106,6 +111,24 @@ func (s *Service) Start(stream execpb.Exec_StartServer) error {
 		return s.resume(ctx, open, newFront(stream))
 	}
 	return s.start(ctx, open, newFront(stream))
+}
+
+// identify gives a session an id, or looks at the one that the caller has made.
+// A new session's is of now: the record of an older one may be gone, and a
+// record stands where its id says.
+func identify(open *execpb.Open) error {
+	if open.GetSessionId() == "" {
+		open.SessionId = ids.New()
+	}
+	at, err := ids.Time(open.GetSessionId())
+	switch off := time.Since(at); {
+	case err != nil:
+		return errs.New(errs.Invalid, "exec: session id %q is not a ULID", open.GetSessionId())
+	case open.GetResume() == nil && off.Abs() > idAge:
+		return errs.New(errs.Invalid, "exec: session id %s is of a time %s away from this node's: set the clock, or leave the id out",
+			open.GetSessionId(), off.Abs().Round(time.Second))
+	}
+	return nil
 }
 
 // untilLeaving ends a session that can be resumed elsewhere as soon as this
@@ -161,7 +184,7 @@ func (s *Service) resume(ctx context.Context, open *execpb.Open, side *front) er
 // ended is the error of a session, which is this node's leaving if that was the
 // reason.
 func ended(ctx context.Context, err error) error {
-	if err != nil && errors.Is(context.Cause(ctx), errLeaving) {
+	if err != nil && !errs.Is(err, errs.OutcomeUnknown) && errors.Is(context.Cause(ctx), errLeaving) {
 		return errLeaving
 	}
 	return err
@@ -174,13 +197,16 @@ func named(open *execpb.Open, row *deploymentpb.Instance) *execpb.Open {
 	return order
 }
 
-// start finds the instance and carries the session to its home. While that
-// cannot be reached and nothing of the session has passed, it waits a moment for
-// the instance to attach elsewhere.
+// start finds the instance and carries the session to its home. While it is
+// sure that the instance has not heard of the session, it waits a moment for
+// the instance to attach elsewhere, or takes another one.
 func (s *Service) start(ctx context.Context, open *execpb.Open, side *front) error {
 	tx, err := s.view(ctx)
 	if err != nil {
 		return err
+	}
+	if tx.ExecSession(open.GetSessionId()) != nil {
+		return errs.New(errs.Conflict, "exec: there is a record of a session %s already: use another id", open.GetSessionId())
 	}
 	bounded, cancel := context.WithTimeout(ctx, moveWait)
 	defer cancel()
@@ -294,10 +320,10 @@ func (s *Service) carry(ctx context.Context, nodeID string, open *execpb.Open, s
 		return errs.FromStatus(err)
 	}
 	// Input waits until the instance has answered, so that another home can be
-	// tried until then.
+	// tried if this one says that the instance has not heard of the session.
 	out, err := stream.Recv()
 	if err != nil {
-		return lost(ctx, err)
+		return unanswered(open, err, lost(ctx, err))
 	}
 	silent.Stop()
 	side.begin()
@@ -315,6 +341,25 @@ func (s *Service) carry(ctx context.Context, nodeID string, open *execpb.Open, s
 			return lost(ctx, err)
 		}
 	}
+}
+
+// unanswered is the error of a session whose order was sent to another node and
+// was not answered. Only what that node itself says is certain.
+func unanswered(open *execpb.Open, err, cause error) error {
+	if open.GetResume() != nil || answers(err) {
+		return cause
+	}
+	return errs.New(errs.OutcomeUnknown, "exec: the command may or may not have been started, look before you run it again: %w", cause)
+}
+
+// answers tells whether an error is the word of the node that was called, not
+// of the connection to it.
+func answers(err error) bool {
+	s, ok := status.FromError(err)
+	return ok && slices.ContainsFunc(s.Details(), func(d any) bool {
+		_, ok := d.(*errpb.Error)
+		return ok
+	})
 }
 
 func lost(ctx context.Context, err error) error {

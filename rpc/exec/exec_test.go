@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,6 +212,41 @@ func TestSessionEndsWithAClearErrorWhenItsHomeDies(t *testing.T) {
 	}
 }
 
+func TestCommandIsNotStartedTwice(t *testing.T) {
+	for _, name := range []string{"this node", "another node", "the connection"} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			_, token := sessiontest.Deploy(c.f)
+			other := c.attach(t, c.a, token, "", 1)
+			home := c.b
+			if name == "this node" {
+				home = c.a
+			}
+			e := c.attach(t, home, token, "", 1) // attached last: tried first
+			caller, _ := c.start(t, &execpb.Open{App: sessiontest.Ref(), Resumable: true})
+			_, open := e.TakeExec() // its answer is lost
+			if name == "the connection" {
+				c.b.Server.Stop()
+			} else {
+				home.StopInstances()
+			}
+			_, err := caller.Recv()
+			if !errs.Is(errs.FromStatus(err), errs.OutcomeUnknown) || !strings.Contains(err.Error(), "may or may not have been started") {
+				t.Errorf("ended with %v", err)
+			}
+			if name == "this node" {
+				return
+			}
+			again, _ := c.start(t, &execpb.Open{InstanceId: other.ID})
+			instance, next := other.TakeExec()
+			if next.GetSessionId() == open.GetSessionId() {
+				t.Error("another instance was to start it, too")
+			}
+			converse(t, again, instance, other)
+		})
+	}
+}
+
 func TestSessionOpensWithoutQuorum(t *testing.T) {
 	c := newCluster(t)
 	_, token := sessiontest.Deploy(c.f)
@@ -227,10 +263,14 @@ func TestWhatCannotBeOpenedIsRefused(t *testing.T) {
 	e := c.attach(t, c.a, token, "", 1)
 	e.Goodbye(3)
 	wait.For(t, patience, "the end to be recorded", func() bool { return c.f.Store.Read().Instance(e.ID).GetExitCode() == 3 })
+	old, ahead := ids.At(time.Now().Add(-6*time.Minute)), ids.At(time.Now().Add(6*time.Minute))
 	for name, test := range map[string]struct {
 		open *execpb.Open
 		want errs.Kind
 	}{
+		"old id":   {&execpb.Open{InstanceId: e.ID, SessionId: old}, errs.Invalid},
+		"ahead":    {&execpb.Open{InstanceId: e.ID, SessionId: ahead}, errs.Invalid},
+		"bad id":   {&execpb.Open{InstanceId: e.ID, SessionId: "x"}, errs.Invalid},
 		"unknown":  {&execpb.Open{InstanceId: ids.New()}, errs.NotFound},
 		"ended":    {&execpb.Open{InstanceId: e.ID}, errs.Conflict},
 		"nothing":  {&execpb.Open{}, errs.Invalid},

@@ -115,6 +115,10 @@ func TestSessionsAreListed(t *testing.T) {
 		got := list(&execpb.ListSessionsRequest{})
 		return len(got) == 2 && got[0].GetExit().GetCode() == 2
 	})
+	reused, _ := c.start(t, &execpb.Open{SessionId: second.GetSessionId(), InstanceId: e.ID})
+	if _, err := reused.Recv(); !errs.Is(errs.FromStatus(err), errs.Conflict) {
+		t.Errorf("the id of a recorded session: %v", err)
+	}
 	if got := list(&execpb.ListSessionsRequest{Running: true, InstanceId: e.ID}); len(got) != 1 || got[0].GetId() != first.GetSessionId() || got[0].GetTokenId() != first.GetTokenId() {
 		t.Errorf("running: %v", got)
 	}
