@@ -17,9 +17,10 @@ func (in *Instances) reconcile(ctx context.Context) error {
 	for {
 		watch := state.NewWatchSet()
 		in.cfg.Store.Read().Watch(watch).InstancesOfNode(in.cfg.NodeID)
-		in.compareRows()
-		if err := watch.Wait(ctx); err != nil {
-			return err
+		if in.compareRows() {
+			if err := watch.Wait(ctx); err != nil {
+				return err
+			}
 		}
 		pause := time.NewTimer(in.cfg.Reconcile)
 		select {
@@ -31,13 +32,20 @@ func (in *Instances) reconcile(ctx context.Context) error {
 	}
 }
 
-func (in *Instances) compareRows() {
+// compareRows tells whether it could look at all rows: what is on its way into
+// the state is looked at later.
+func (in *Instances) compareRows() (all bool) {
 	tx := in.cfg.Store.Read()
+	all = true
 	for _, a := range in.attached() {
 		in.mu.Lock()
 		want, live := a.row, a.inst.live == a
 		in.mu.Unlock()
-		if !live || !in.rows.settled(want) {
+		if !live {
+			continue
+		}
+		if !in.rows.settled(want) {
+			all = false
 			continue
 		}
 		row := tx.Instance(want.GetId())
@@ -51,6 +59,7 @@ func (in *Instances) compareRows() {
 			in.rows.again(want)
 		}
 	}
+	return all
 }
 
 func sameRow(row, want *deploymentpb.Instance) bool {
