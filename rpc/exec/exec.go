@@ -16,7 +16,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"waypoint/api/deploymentpb"
-	"waypoint/api/errpb"
 	"waypoint/api/execpb"
 	"waypoint/api/nodepb"
 	"waypoint/errs"
@@ -357,7 +356,7 @@ func unanswered(open *execpb.Open, err, cause error) error {
 func answers(err error) bool {
 	s, ok := status.FromError(err)
 	return ok && slices.ContainsFunc(s.Details(), func(d any) bool {
-		_, ok := d.(*errpb.Error)
+		_, ok := d.(interface{ GetKind() errs.Kind })
 		return ok
 	})
 }
