@@ -12,10 +12,17 @@ import (
 )
 
 const (
-	chunk      = replay.BlockSize       // bytes of output in one message
-	lastOutput = 100 * time.Millisecond // without any, after which an ended command's output is over
-	endOfText  = 4                      // what a terminal takes as end of file
-	hangUpWait = time.Second            // for what a hangup ends; less than tidyUp, so that the rest is killed in time
+	chunk      = replay.BlockSize // bytes of output in one message
+	endOfText  = 4                // what a terminal takes as end of file
+	hangUpWait = time.Second      // for what a hangup ends; less than tidyUp, so that the rest is killed in time
+
+	// When the command has ended its output is over after a silence, or a time
+	// if something that it has left behind goes on writing, plus what a pipe
+	// can hold, since that may be of the command itself.
+	lastOutput   = 100 * time.Millisecond
+	othersOutput = 10 * time.Second
+	closedOutput = time.Second // when the other side has asked for the end
+	lateOutput   = 1 << 20
 )
 
 // command is the command of one exec session and our ends of its files.
@@ -32,7 +39,7 @@ type command struct {
 // output is one stream that comes from a command.
 type output struct {
 	from  *os.File
-	ended atomic.Bool // the command has
+	until atomic.Pointer[time.Time] // when it is to be over; nil while the command runs
 }
 
 // openFiles makes the command's files, and keeps our ends.
@@ -87,12 +94,7 @@ func (c *command) hangUp() {
 	if c.terms != nil {
 		// The kernel tells the leader of the session and nobody else, and not
 		// every shell tells its jobs.
-		for _, pid := range sessionMembers(c.process.pid) {
-			if pid != c.process.pid {
-				_ = syscall.Kill(pid, syscall.SIGHUP)
-				_ = syscall.Kill(pid, syscall.SIGCONT)
-			}
-		}
+		c.hangUpJobs()
 		c.close()
 		timer := time.NewTimer(hangUpWait)
 		defer timer.Stop()
@@ -135,15 +137,47 @@ func (c *command) signal(number int32) {
 // drain lets copying end when an ended command's output is over. Something
 // that has left the command's group may hold a pipe open, so its end is no
 // measure.
-func (o *output) drain() {
-	o.ended.Store(true)
-	o.extend()
+func (c *command) drain(within time.Duration) {
+	until := time.Now().Add(within)
+	for _, out := range c.outputs {
+		out.until.Store(&until)
+		out.extend()
+	}
 }
 
 // extend renews the patience of drain: only silence counts, not the time that
-// a slow reader takes.
-func (o *output) extend() {
-	if o.ended.Load() {
-		_ = o.from.SetReadDeadline(time.Now().Add(lastOutput))
+// a slow reader takes. It tells whether the output should be over by now.
+func (o *output) extend() (late bool) {
+	until := o.until.Load()
+	if until == nil {
+		return false
+	}
+	now := time.Now()
+	deadline := now.Add(lastOutput)
+	if deadline.After(*until) {
+		deadline = *until
+	}
+	_ = o.from.SetReadDeadline(deadline)
+	return now.After(*until)
+}
+
+// endGroup ends what an ended command has left behind: its group at once. What
+// else is in its session and on its terminal, as a shell's jobs, gets a hangup;
+// the kernel tells those in the foreground only.
+func (c *command) endGroup() {
+	_ = syscall.Kill(-c.process.pid, syscall.SIGKILL)
+	if c.terms != nil {
+		c.hangUpJobs()
+	}
+}
+
+// hangUpJobs tells everything in the session but its leader that the terminal
+// is gone.
+func (c *command) hangUpJobs() {
+	for _, pid := range sessionMembers(c.process.pid) {
+		if pid != c.process.pid {
+			_ = syscall.Kill(pid, syscall.SIGHUP)
+			_ = syscall.Kill(pid, syscall.SIGCONT)
+		}
 	}
 }

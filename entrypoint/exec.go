@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -43,8 +42,8 @@ type execs struct {
 	tasks   sync.WaitGroup
 
 	mu   sync.Mutex
-	byID map[string]*execSession
-	tidy *time.Timer // gives memory back; nil before the first session
+	byID map[string]*execSession // nil while the command is being started
+	tidy *time.Timer             // gives memory back; nil before the first session
 }
 
 func newExecs(u *uplink, r *reaper, base []string) *execs {
@@ -92,17 +91,13 @@ func (e *execs) serve(ctx context.Context, id string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	link, open, err := e.begin(ctx, cancel, id)
-	var s *execSession
-	var refused error
-	if err == nil {
-		s, refused = e.session(base, id, open, link)
-	}
 	<-e.opening
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case refused != nil:
-		return link.refuse(refused)
+	}
+	s, err := e.session(base, id, open, link)
+	if err != nil {
+		return link.refuse(err)
 	}
 	s.carry(link)
 	return nil
@@ -132,33 +127,55 @@ func (e *execs) session(ctx context.Context, id string, open *execpb.Open, link 
 	if e.disabled {
 		return nil, errs.New(errs.PermissionDenied, "exec is disabled for this instance by %s", EnvDisableExec)
 	}
-	if open.GetResume() == nil && !e.place(ctx) {
-		return nil, errs.New(errs.Exhausted, "this instance has %d exec sessions already", maxSessions)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s := e.byID[id]
 	if open.GetResume() != nil {
+		e.mu.Lock()
+		s := e.byID[id]
+		e.mu.Unlock()
 		return s, s.resume(id, open, link)
 	}
-	if s != nil {
+	if !e.place(ctx) {
+		return nil, errs.New(errs.Exhausted, "this instance has %d exec sessions already", maxSessions)
+	}
+	if !e.reserve(id) {
 		<-e.running
 		return nil, errs.New(errs.AlreadyExists, "exec session %s has been opened already", id)
 	}
-	c, err := e.start(open)
+	started := false
+	defer func() {
+		if !started {
+			e.forget(id)
+		}
+	}()
+	c, err := e.start(link.ctx, open)
 	if err != nil {
-		<-e.running
 		return nil, err
 	}
+	started = true
 	ctx, end := context.WithCancelCause(ctx)
-	s = newExecSession(id, e.instance, open, c, end)
+	s := newExecSession(id, e.instance, open, c, end)
 	s.bind(link, &execpb.Resume{})
+	e.mu.Lock()
 	e.byID[id] = s
+	e.mu.Unlock()
 	e.tasks.Go(func() {
-		defer e.forget(s)
+		defer e.forget(id)
+		defer end(errStreamEnded)
 		_ = task.Protect(func() error { s.run(ctx); return nil })
 	})
 	return s, nil
+}
+
+// reserve takes an id for a session that is about to start; false if it is
+// taken. To start may take long, as on a file system that does not answer, and
+// holds up no other session.
+func (e *execs) reserve(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, taken := e.byID[id]; taken {
+		return false
+	}
+	e.byID[id] = nil
+	return true
 }
 
 // place takes a place for a session. Who has just seen a session end may ask
@@ -175,10 +192,9 @@ func (e *execs) place(ctx context.Context) bool {
 	return false
 }
 
-func (e *execs) forget(s *execSession) {
-	s.end(errStreamEnded)
+func (e *execs) forget(id string) {
 	e.mu.Lock()
-	delete(e.byID, s.id)
+	delete(e.byID, id)
 	if len(e.byID) == 0 {
 		if e.tidy == nil {
 			e.tidy = time.AfterFunc(tidyAfter, e.giveBack)
@@ -202,8 +218,9 @@ func (e *execs) giveBack() {
 	}
 }
 
-// start starts the command of a session.
-func (e *execs) start(open *execpb.Open) (*command, error) {
+// start starts the command of a session, unless the one who asked is gone by
+// then.
+func (e *execs) start(ctx context.Context, open *execpb.Open) (*command, error) {
 	if len(open.GetArgv()) == 0 {
 		return nil, errs.New(errs.Invalid, "the session names no command")
 	}
@@ -214,6 +231,10 @@ func (e *execs) start(open *execpb.Open) (*command, error) {
 	path, err := lookPath(env, open.GetArgv()[0])
 	if err != nil {
 		return nil, errs.New(errs.NotFound, "%w", err)
+	}
+	_, _ = os.Stat(path) // what hangs is to hang here, where it holds up nobody
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	c := &command{reaper: e.reaper, asked: make(chan struct{}, 1)}
 	files, err := c.openFiles(open)
@@ -252,7 +273,3 @@ func closeAll(files ...*os.File) {
 		}
 	}
 }
-
-// killGroup ends a session's processes at once: those in the background of
-// its terminal get a hangup when that is closed.
-func killGroup(pgid int) { _ = syscall.Kill(-pgid, syscall.SIGKILL) }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,42 @@ func attachedChild(t *testing.T) (*home, *program) {
 
 func shell(script string) *execpb.Open {
 	return &execpb.Open{Argv: []string{"sh", "-c", script}}
+}
+
+func TestSessionThatIsSlowToStartHoldsUpNoOther(t *testing.T) {
+	r := &reaper{started: map[int]*process{}}
+	e := newExecs(&uplink{instance: "i"}, r, nil)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	link := &execLink{ctx: ctx, cancel: cancel}
+	open := &execpb.Open{Argv: []string{t.TempDir() + "/missing"}}
+	r.mu.Lock() // it cannot start
+	slow := make(chan error, 1)
+	go func() {
+		_, err := e.session(ctx, "slow", open, link)
+		slow <- err
+	}()
+	wait.For(t, patience, "the session to start", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return len(e.byID) == 1
+	})
+	if _, err := e.session(ctx, "slow", open, link); !errs.Is(err, errs.AlreadyExists) {
+		t.Errorf("the same once more: %v", err)
+	}
+	if _, err := e.session(ctx, "slow", &execpb.Open{Resume: &execpb.Resume{}}, link); !errs.Is(err, errs.NotFound) {
+		t.Errorf("it is resumed: %v", err)
+	}
+	if _, err := e.session(ctx, "other", &execpb.Open{}, link); !errs.Is(err, errs.Invalid) {
+		t.Errorf("another one: %v", err)
+	}
+	r.mu.Unlock()
+	if err := <-slow; !errs.Is(err, errs.Invalid) {
+		t.Errorf("started: %v", err)
+	}
+	if len(e.byID) != 0 || len(e.running) != 0 {
+		t.Error("a session is left")
+	}
+	e.tidy.Stop()
 }
 
 func TestExecRunsInTheAppsEnvironment(t *testing.T) {
@@ -186,6 +223,56 @@ func TestHangUpEndsTheJobsOfAShell(t *testing.T) {
 	wait.For(t, patience/2, "the job to end", func() bool { return !alive(pid) })
 }
 
+func TestShellThatEndsLeavesNoJobs(t *testing.T) {
+	t.Parallel()
+	h, _ := attachedChild(t)
+	s := h.exec(&execpb.Open{Argv: []string{"bash", "--norc", "-i"}, Tty: true, Stdin: true})
+	s.input("sleep 600 &\n")
+	s.input("echo job=$! ready\n")
+	said := regexp.MustCompile(`job=(\d+) ready`)
+	s.reads(said.MatchString)
+	pid := said.FindStringSubmatch(string(s.stdout))[1]
+	s.input("exit 3\n")
+	if got := s.exit(); got != 3 {
+		t.Errorf("exit code %d", got)
+	}
+	wait.For(t, patience/2, "the job to end", func() bool { return !alive(pid) })
+}
+
+func TestOutputThatOthersGoOnWritingEnds(t *testing.T) {
+	t.Parallel()
+	h, _ := attachedChild(t)
+	for name, tt := range map[string]struct {
+		ask    bool
+		script string
+	}{
+		"by itself": {false, `while sleep 0.01; do echo x; done`},
+		"a flood":   {false, `exec yes`},
+		"on demand": {true, `exec yes`},
+	} {
+		open := shell(`setsid sh -c "echo left=\$\$; $0" & read -r x; exit 5`)
+		open.Argv, open.Stdin = append(open.Argv, tt.script), true
+		s := h.exec(open)
+		said := regexp.MustCompile(`left=(\d+)\n`)
+		s.reads(said.MatchString)
+		pid, err := strconv.Atoi(said.FindStringSubmatch(string(s.stdout))[1])
+		check(t, err)
+		s.input("exit\n")
+		began, limit := time.Now(), othersOutput+patience/2
+		if tt.ask {
+			wait.For(t, patience, "the command to end", func() bool { return !alive(fmt.Sprint(s.opened.GetPid())) })
+			s.send(&execpb.Input{Kind: &execpb.Input_Close{Close: true}})
+			limit = patience / 2
+		}
+		code := s.exit()
+		took := time.Since(began)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		if code != 5 || took > limit {
+			t.Errorf("%s: exit code %d after %s", name, code, took)
+		}
+	}
+}
+
 func TestOutputOfAnEndedCommandIsReadHoweverLateWeAre(t *testing.T) {
 	from, to, err := os.Pipe()
 	check(t, err)
@@ -195,7 +282,8 @@ func TestOutputOfAnEndedCommandIsReadHoweverLateWeAre(t *testing.T) {
 	_, err = to.Write(make([]byte, size))
 	check(t, err)
 	o := &output{from: from}
-	o.ended.Store(true)
+	until := time.Now().Add(time.Hour)
+	o.until.Store(&until)
 	check(t, from.SetReadDeadline(time.Now().Add(-time.Second)))
 	s := newExecSession("s", "i", &execpb.Open{Resumable: true}, &command{outputs: []*output{o}}, nil)
 	s.collect(0)

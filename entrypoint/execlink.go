@@ -153,6 +153,9 @@ func (s *execSession) take(l *execLink, in *execpb.Input) error {
 	case *execpb.Input_Signal:
 		s.command.signal(kind.Signal)
 	case *execpb.Input_Close:
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
 		s.command.ask()
 	case *execpb.Input_Ping:
 		s.mu.Lock()

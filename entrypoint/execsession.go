@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	resumeWithin = 10 * time.Second // after a stream was lost, or for the exit to be acknowledged
-	window       = 256 << 10        // bytes of each stream that are not acknowledged
+	resumeWithin = 10 * time.Second              // after a stream was lost
+	exitWithin   = resumeWithin + 20*time.Second // for the exit to be known: a silent loss is noticed after 16 s
+	window       = 256 << 10                     // bytes of each stream that are not acknowledged
 )
 
 var errNotResumed = errs.New(errs.Canceled, "the session's stream was lost and nobody has resumed it")
@@ -41,6 +42,7 @@ type execSession struct {
 	inputEOF bool
 	exited   bool // the command has, and all its output has been read
 	failure  error
+	closed   bool        // the other side has asked for the end
 	over     bool        // nobody waits for anything of it any more
 	lonely   *time.Timer // ends a session that nobody resumes or acknowledges
 	ackSoon  *time.Timer // for input that has been taken
@@ -105,12 +107,17 @@ func (s *execSession) unbind(l *execLink) {
 	s.expect()
 }
 
-// expect ends the session if nothing is heard of it for too long.
+// expect ends the session if nothing is heard of it for too long. Who has
+// asked for the end need not know more.
 func (s *execSession) expect() {
 	if s.lonely != nil {
 		s.lonely.Stop()
 	}
-	s.lonely = time.AfterFunc(resumeWithin, func() { s.end(errNotResumed) })
+	limit := resumeWithin
+	if s.exited && !s.closed {
+		limit = exitWithin
+	}
+	s.lonely = time.AfterFunc(limit, func() { s.end(errNotResumed) })
 }
 
 // run sees to the command until it has ended and the other side knows it, or
@@ -122,21 +129,24 @@ func (s *execSession) run(ctx context.Context) {
 	for i := range s.command.outputs {
 		outputs.Go(guarded(s.end, func() { s.collect(i) }))
 	}
+	patience := othersOutput
 	select {
 	case <-s.command.process.ended:
 	case <-s.command.asked:
+		patience = closedOutput
 		s.command.hangUp()
 	case <-ctx.Done():
+		patience = closedOutput
 		s.command.hangUp()
 	}
-	killGroup(s.command.process.pid) // what it has left behind
-	for _, out := range s.command.outputs {
-		out.drain()
-	}
-	outputs.Wait()
+	s.command.endGroup()
+	s.drain(ctx, patience, &outputs)
 	s.command.close()
 	s.mu.Lock()
 	s.exited = true
+	if s.resumable && s.link == nil {
+		s.expect()
+	}
 	s.changed.Broadcast()
 	for !s.over {
 		s.changed.Wait()
@@ -144,6 +154,25 @@ func (s *execSession) run(ctx context.Context) {
 	s.mu.Unlock()
 	inputs.Wait()
 	s.quiet()
+}
+
+// drain waits for the last output of an ended command, less long if it is not
+// wanted any more.
+func (s *execSession) drain(ctx context.Context, patience time.Duration, outputs *sync.WaitGroup) {
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		outputs.Wait()
+	}()
+	s.command.drain(patience)
+	select {
+	case <-read:
+		return
+	case <-s.command.asked:
+	case <-ctx.Done():
+	}
+	s.command.drain(closedOutput)
+	<-read
 }
 
 // quiet stops what would still happen later.
@@ -252,7 +281,7 @@ func (s *execSession) data(l *execLink, i int, data []byte) *execpb.Output {
 // there is room for it.
 func (s *execSession) collect(i int) {
 	out, buffer := s.command.outputs[i], make([]byte, chunk)
-	for {
+	for late := 0; late < lateOutput; {
 		room := s.room(i)
 		if room == 0 {
 			return
@@ -267,7 +296,9 @@ func (s *execSession) collect(i int) {
 			s.outputs[i].Write(buffer[:n])
 			s.changed.Broadcast()
 			s.mu.Unlock()
-			out.extend()
+			if out.extend() {
+				late += n
+			}
 		}
 		if err != nil {
 			return // the end of a pipe, of a terminal, or of our patience

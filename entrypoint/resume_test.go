@@ -218,6 +218,24 @@ func TestExitWaitsForItsAcknowledgement(t *testing.T) {
 	})
 }
 
+func TestExitIsKeptLongerThanALossMayGoUnnoticed(t *testing.T) {
+	t.Parallel()
+	h, _ := attachedChild(t)
+	open := resumable(`echo bye; exit 5`)
+	s := h.exec(open)
+	if s.exit() != 5 {
+		t.Error("another exit code")
+	}
+	h.breakStreams() // the other side does not notice for long
+	lost := time.Now()
+	wait.For(t, 3*patience, "the time that a running command has", func() bool { return time.Since(lost) > resumeWithin+patience/5 })
+	s = h.again(open, &execpb.Resume{})
+	if s.exit() != 5 || string(s.stdout) != "bye\n" {
+		t.Errorf("%q", s.stdout)
+	}
+	s.ack(true)
+}
+
 func TestResumeIsRefusedToWhomItIsNotFor(t *testing.T) {
 	t.Parallel()
 	h, _ := attachedChild(t)
