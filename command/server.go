@@ -95,11 +95,19 @@ func runNode(ctx context.Context, env *Env, node Node, cfg agent.Config, asJSON 
 	done := make(chan error, 1)
 	go func() { done <- node.Run(ctx) }()
 	var err, printErr error
+	ended := false
 	select {
 	case <-node.Ready():
-		printErr = showNode(env, node.Info(), cfg, asJSON)
-		err = <-done
 	case err = <-done:
+		ended = true
+	}
+	select {
+	case <-node.Ready(): // also if it has ended since: a first user token is shown this once
+		printErr = showNode(env, node.Info(), cfg, asJSON)
+	default:
+	}
+	if !ended {
+		err = <-done
 	}
 	if errors.Is(context.Cause(ctx), errInterrupted) && (err == nil || errors.Is(err, context.Canceled)) {
 		return nil
