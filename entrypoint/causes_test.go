@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"waypoint/errs"
+	"waypoint/internal/wait"
 )
 
 func TestCausesThatDifferInWhatChangesAreOne(t *testing.T) {
@@ -77,6 +78,9 @@ func TestReasonIsSaidOnceAndAgainAfterAnAttach(t *testing.T) {
 		})
 		h[0].set(func() { h[0].refuse = nil })
 		h[0].until("the attach", func() bool { return len(h[0].attached) == 1 })
+		wait.For(t, patience, "the entrypoint to know it", func() bool {
+			return strings.Count(p.err.String(), "attached to the cluster: server") == round+1
+		})
 		if got := strings.Count(p.err.String(), "the token was revoked"); got != round+1 {
 			t.Errorf("said %d times after %d attaches", got, round+1)
 		}

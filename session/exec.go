@@ -62,8 +62,8 @@ type execCaller struct {
 // been sent to side; no other end is reported twice. It fails with
 // KIND_UNAVAILABLE if the instance is not attached here, does not answer, or goes
 // away; a resumable session then waits in the instance. What ends a session
-// before the instance has said that it was opened is KIND_OUTCOME_UNKNOWN. It may return while side
-// is still in Recv or Send: side's stream must end then.
+// before the instance has said that it was opened is KIND_OUTCOME_UNKNOWN. It may
+// return while side is still in Recv or Send: side's stream must end then.
 func (in *Instances) Exec(ctx context.Context, open *execpb.Open, side ExecSide) error {
 	asking := ctx
 	ctx, end, err := in.enter(ctx)
@@ -79,7 +79,8 @@ func (in *Instances) Exec(ctx context.Context, open *execpb.Open, side ExecSide)
 	record := newRecorded(side, in.records, open, s.row)
 	err = s.carry(ctx, in, open, record)
 	record.leave(err)
-	if err != nil && s.doubtful.Load() && asking.Err() == nil {
+	callerLeft := errors.Is(context.Cause(asking), context.Canceled) // nobody hears us
+	if err != nil && s.doubtful.Load() && !callerLeft {
 		return errs.New(errs.OutcomeUnknown, "exec: the command may or may not have been started, look before you run it again: %w", err)
 	}
 	return err
