@@ -316,6 +316,7 @@ func (w *world) settle(limit func(int) int) {
 		}
 		w.now, w.step = w.now.Add(100*time.Millisecond), w.step+1
 		if i, ok := w.lost[w.step]; ok && w.acts[i].at.IsZero() && w.rows[i].GetState() == isAttached {
+			idle = 0
 			w.lose(i)
 		}
 		for i := range w.acts {
