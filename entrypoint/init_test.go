@@ -209,7 +209,7 @@ func TestWorksWithoutPrivileges(t *testing.T) {
 	for above := filepath.Dir(dir); above != "/tmp" && above != "/"; above = filepath.Dir(above) {
 		check(t, os.Chmod(above, 0o755))
 	}
-	var out, stderr buffer
+	var out, stderr wait.Buffer
 	cmd := exec.Command(binary, asEntrypoint, "sh", "-c", "(sh -c 'exit 4' &); echo A=$A; exit 5")
 	cmd.Env, cmd.Dir = options{servers: h}.environ(), "/"
 	cmd.Stdout, cmd.Stderr = &out, &stderr

@@ -14,7 +14,7 @@ import (
 type jobShell struct {
 	t        *testing.T
 	terminal *os.File // our side
-	out      buffer
+	out      wait.Buffer
 }
 
 const ctrlZ = "\x1a"
@@ -144,7 +144,7 @@ func TestWithoutAShellNobodyStopsWithTheChild(t *testing.T) {
 	cmd := exec.Command(os.Args[0], asEntrypoint, "sh", "-c", `
 		trap "echo goes on" CONT; trap "exit 7" USR1; echo ready; while :; do sleep 60 & wait $!; done`)
 	cmd.Env = options{}.environ()
-	var out buffer
+	var out wait.Buffer
 	cmd.Stdin, cmd.Stdout = terminal, &out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	check(t, cmd.Start())

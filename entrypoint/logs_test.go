@@ -206,7 +206,7 @@ func TestDefectInTheLogCostsTheLogOnly(t *testing.T) {
 }
 
 func TestWordsAfterTheLastDoNoHarm(t *testing.T) {
-	var out buffer
+	var out wait.Buffer
 	q := newQuietly(&out)
 	fmt.Fprint(q, "first")
 	q.finish(patience)
@@ -225,12 +225,12 @@ func TestTerminalStaysATerminal(t *testing.T) {
 		[ -t 0 ] && [ -t 1 ] && [ ! -t 2 ] && echo terminal; read x && echo "read $x"`)
 	cmd.Env = options{servers: h, wait: time.Millisecond}.environ()
 	cmd.Stdin, cmd.Stdout = terminal, terminal
-	var stderr buffer
+	var stderr wait.Buffer
 	cmd.Stderr = &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	check(t, cmd.Start())
 	terminal.Close()
-	var out buffer
+	var out wait.Buffer
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)

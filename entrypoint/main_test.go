@@ -1,14 +1,12 @@
 package entrypoint
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -86,8 +84,8 @@ type options struct {
 type program struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	out    buffer
-	err    buffer
+	out    wait.Buffer
+	err    wait.Buffer
 	exited chan struct{}
 }
 
@@ -187,24 +185,6 @@ func (p *program) complains(text string) {
 	wait.For(p.t, patience, fmt.Sprintf("%q on standard error", text), func() bool {
 		return strings.Contains(p.err.String(), text)
 	})
-}
-
-// buffer is a bytes.Buffer for two goroutines.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func check(t *testing.T, err error) {

@@ -1,7 +1,6 @@
 package rollout_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +32,7 @@ type bench struct {
 	*rpctest.Fixture
 	*testing.T
 	deployment string
-	log        *syncBuffer
+	log        *wait.Buffer
 
 	mu      sync.Mutex
 	refuse  int // how many grants fail first
@@ -41,25 +40,8 @@ type bench struct {
 	largest int // turns in one of them
 }
 
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.buf.String(), text)
-}
-
 func newBench(t *testing.T) *bench {
-	b := &bench{Fixture: rpctest.New(t), T: t, log: &syncBuffer{}}
+	b := &bench{Fixture: rpctest.New(t), T: t, log: &wait.Buffer{}}
 	b.deployment, _ = sessiontest.Deploy(b.Fixture)
 	b.OnApply(func(cmd *commandpb.Command) error {
 		if cmd.GetRestartGrant() == nil {
@@ -157,7 +139,7 @@ func TestInstancesRestartByTurns(t *testing.T) {
 			t.Errorf("instance %v", i)
 		}
 	}
-	if got := b.log.count("restart by turns"); got != 1 {
+	if got := strings.Count(b.log.String(), "restart by turns"); got != 1 {
 		t.Errorf("it is said %d times", got)
 	}
 }
@@ -218,7 +200,7 @@ func TestItHaltsWhenThoseThatRestartedDoNotComeBack(t *testing.T) {
 		b.restart(i.GetId())
 		b.end(i.GetId())
 	}
-	wait.For(t, patience, "the halt to be told", func() bool { return b.log.count("did not come back") == 1 })
+	wait.For(t, patience, "the halt to be told", func() bool { return strings.Count(b.log.String(), "did not come back") == 1 })
 	left := 0
 	for _, i := range b.Store.Read().Instances(nil, b.deployment, false) {
 		left++
@@ -230,7 +212,7 @@ func TestItHaltsWhenThoseThatRestartedDoNotComeBack(t *testing.T) {
 	for range 6 {
 		b.restart(b.waitDue(1)[0].GetId())
 	}
-	if got := b.log.count("did not come back"); got != 1 {
+	if got := strings.Count(b.log.String(), "did not come back"); got != 1 {
 		t.Errorf("the halt is told %d times", got)
 	}
 }
@@ -241,7 +223,7 @@ func TestAGrantThatFailsIsTriedAgain(t *testing.T) {
 	b.lead()
 	b.attach("new")
 	b.waitDue(1)
-	if got := b.log.count("cannot give instances their turn"); got != 1 {
+	if got := strings.Count(b.log.String(), "cannot give instances their turn"); got != 1 {
 		t.Errorf("the failure is told %d times", got)
 	}
 }

@@ -282,7 +282,7 @@ func TestSessionsDoNotWaitForTheirRecords(t *testing.T) {
 }
 
 func TestAnotherSessionWithAKnownIDIsNotRecordedAsThatOne(t *testing.T) {
-	var logged lines
+	var logged wait.Buffer
 	f, n, e := attachedTo(t, func(c *session.InstancesConfig) {
 		c.Logger = hclog.New(&hclog.LoggerOptions{Output: &logged, Level: hclog.Warn})
 	})
@@ -310,22 +310,4 @@ func TestAnotherSessionWithAKnownIDIsNotRecordedAsThatOne(t *testing.T) {
 	if row := f.Store.Read().ExecSession(open.GetSessionId()); row.GetExit().GetCode() != 0 || row.GetArgv()[0] != "sh" {
 		t.Errorf("the record is %v", row)
 	}
-}
-
-// lines is what was logged.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,7 +39,7 @@ type program struct {
 	cmd      *exec.Cmd
 	wrapped  bool
 	mark     string
-	out, err buffer
+	out, err wait.Buffer
 	began    time.Time
 	exited   chan struct{}
 }
@@ -232,24 +231,6 @@ func (p *program) says(text string) (lines []string) {
 		}
 	}
 	return lines
-}
-
-// buffer is a bytes.Buffer for two goroutines.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // stat is the fields of a process after its name: proc(5) counts them from 3.

@@ -19,7 +19,7 @@ import (
 // terminal is an interactive shell on a terminal of its own.
 type terminal struct {
 	t      *testing.T
-	screen buffer
+	screen wait.Buffer
 	keys   *os.File
 	read   int // bytes of the screen that have been looked at
 }
