@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -42,7 +41,7 @@ func (c *configFile) resolve(args []string) (*configpb.File, error) {
 	if len(args) > 1 {
 		return nil, usagef("-file takes one variable at a time: %d are given", len(args))
 	}
-	if !path.IsAbs(c.path) || path.Clean(c.path) != c.path || c.path == "/" {
+	if !config.FilePath(c.path) {
 		return nil, usagef("-file=%s: it is a path in the instances: absolute, without \"..\", double \"/\" or \"/\" at its end", c.path)
 	}
 	if c.flags.IsSet("mode") {

@@ -58,6 +58,10 @@ func ReloadWord(reload configpb.Reload) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(reload.String(), reloadPrefix), "_", "-"))
 }
 
+// FilePath tells whether a file of an app may have this path: absolute, clean,
+// and not the root folder. Servers look more closely.
+func FilePath(at string) bool { return path.IsAbs(at) && path.Clean(at) == at && at != "/" }
+
 // FileMode reads permission bits as people write them, in octal digits with or
 // without a leading 0. It returns false for anything but 1 to 0777.
 func FileMode(text string) (uint32, bool) {
@@ -128,7 +132,7 @@ func (b *configBlock) files() ([]File, hcl.Diagnostics) {
 func (b *fileBlock) file() (File, hcl.Diagnostics) {
 	file := File{Name: b.Name, Path: b.Path, Content: b.Content, Owner: b.Owner}
 	var diags hcl.Diagnostics
-	if !path.IsAbs(b.Path) || path.Clean(b.Path) != b.Path || b.Path == "/" {
+	if !FilePath(b.Path) {
 		diags = append(diags, fault(b.PathRange, "Unsuitable path",
 			"The path "+quote(b.Path)+" of a file must be absolute and without \"..\", \".\", double \"/\" and \"/\" at its end."))
 	}
