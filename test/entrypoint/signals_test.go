@@ -182,6 +182,9 @@ func TestSignalsBeginTheEnd(t *testing.T) {
 			t.Errorf("exit status %d", got)
 		}
 	})
+}
+
+func TestSignalsEndTheProcessGroupAndNoMore(t *testing.T) {
 	t.Run("the process group ends with the child", func(t *testing.T) {
 		p := start(t, launch{}, "sh", "-c", `sleep 600 & echo "left $!."; exit 3`)
 		if got := p.code(); got != 3 {
