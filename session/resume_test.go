@@ -298,9 +298,7 @@ func TestAnotherSessionWithAKnownIDIsNotRecordedAsThatOne(t *testing.T) {
 			t.Errorf("got %v", out)
 		}
 		s.leave()
-		if err := s.end(t); err != nil {
-			t.Errorf("session ended with %v", err)
-		}
+		_ = s.end(t) // that the exit has been passed on, or that its caller has left
 		record(t, f, open.GetSessionId(), "the first session", func(r *execpb.Session) bool { return r.GetExit() != nil })
 		open.Argv = []string{"rm", "-r"}
 	}
