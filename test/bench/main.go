@@ -34,6 +34,8 @@ type benchmark struct {
 func benchmarks() []benchmark {
 	return []benchmark{
 		{"fsync", measureFsync},
+		{"server", measureServer},
+		{"up", measureUp},
 		{"write", measureWrites},
 		{"entrypoint", measureEntrypoint},
 		{"logs", measureLogs},
