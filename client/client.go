@@ -41,6 +41,9 @@ type Config struct {
 	Spread bool
 	// Logger hears of moves between nodes; nil: nobody does.
 	Logger hclog.Logger
+	// Dial opens a TCP connection to host:port; nil: from this process. Tests
+	// reach networks of their own with it.
+	Dial func(ctx context.Context, addr string) (net.Conn, error)
 }
 
 // Client is a connection to a cluster. It dials when it is first used. All
@@ -106,6 +109,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = hclog.NewNullLogger()
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = dial
 	}
 	return &Client{
 		cfg:     cfg,

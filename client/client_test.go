@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -57,6 +58,20 @@ func TestServerIsWhoTheAuthoritySays(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDialsAsItIsTold(t *testing.T) {
+	ca := newAuthority(t)
+	n := startNode(t, ca.certificate(t, "server.c1"))
+	c := newClient(t, Config{Addrs: []string{"192.0.2.1:9701"}, CA: ca.pin(),
+		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
+			if addr != "192.0.2.1:9701" {
+				return nil, fmt.Errorf("asked for %s", addr)
+			}
+			return dial(ctx, n.addr)
+		}})
+	_, err := call(t.Context(), c)
+	check(t, err)
 }
 
 // failSoon is how long a call may take that is bound to fail, or to succeed.

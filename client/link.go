@@ -97,7 +97,7 @@ func (l *link) isRetired() bool {
 func (c *Client) connect(ctx context.Context, addr string) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.tuning.connect)
 	defer cancel()
-	heard := &hearing{TransportCredentials: c.creds}
+	heard := &hearing{TransportCredentials: c.creds, reach: c.cfg.Dial}
 	cc, err := grpc.NewClient("passthrough:///"+addr, c.dialOptions(heard)...)
 	if err != nil {
 		return nil, err
@@ -172,6 +172,7 @@ func unanswered(ctx context.Context, what string) error {
 // the library itself tells only inside a longer text.
 type hearing struct {
 	credentials.TransportCredentials
+	reach func(ctx context.Context, addr string) (net.Conn, error)
 
 	mu      sync.Mutex
 	dialed  bool
@@ -187,9 +188,13 @@ func (h *hearing) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if again {
 		return nil, errUsedUp
 	}
-	raw, err := (&net.Dialer{Control: control}).DialContext(ctx, "tcp", addr)
+	raw, err := h.reach(ctx, addr)
 	h.note(err, "connected, but no TLS handshake")
 	return raw, err
+}
+
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	return (&net.Dialer{Control: control}).DialContext(ctx, "tcp", addr)
 }
 
 // ClientHandshake keeps the error of the TLS handshake.
