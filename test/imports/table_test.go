@@ -181,6 +181,7 @@ func rows() []row {
 		{"test/cluster", "", ""},
 		{"test/e2e", "", ""},
 		{"test/entrypoint", "", ""},
+		{"test/faults/network", "", "sys"},
 		{"test/faults", "", ""},
 		{"test/imports", "", ""},
 		{"scripts/demo", "test/harness", ""},
