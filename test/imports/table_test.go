@@ -183,6 +183,8 @@ func rows() []row {
 		{"test/entrypoint", "", ""},
 		{"test/faults/network", "", "sys"},
 		{"test/faults", "", ""},
+		{"test/faults/check", "", "porcupine"},
+		{"test/faults/load", "api/configpb api/projectpb client errs protocol test/faults/check test/harness", "grpc"},
 		{"test/imports", "", ""},
 		{"scripts/demo", "test/harness", ""},
 	}
