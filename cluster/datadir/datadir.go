@@ -44,7 +44,11 @@ const (
 	fileAddresses = "addresses.json"
 	fileNode      = "node.json"
 	dirRaft       = "raft"
+	fileProbe     = ".probe" // there for a moment only
 )
+
+// probeSize is how much a probe writes, in bytes: a block at least.
+const probeSize = 64 << 10
 
 // format is the version of node.json that this build writes and reads.
 const format = 1

@@ -2,9 +2,11 @@ package datadir
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"waypoint/errs"
@@ -53,6 +55,27 @@ func TestNodeComesBackFromItsDirectory(t *testing.T) {
 	if got.Node.NodeID != "N" || !bytes.Equal(got.Key, want.Key) || !bytes.Equal(got.CA, want.CA) ||
 		!bytes.Equal(got.Cert, want.Cert) || !bytes.Equal(got.GossipKey, want.GossipKey) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// What a full disk refuses must not be taken for damage: nobody should throw a
+// node away that only lacks room.
+func TestAFullDiskIsNotCalledDamage(t *testing.T) {
+	path := node(t)
+	if err := os.Symlink("/dev/full", filepath.Join(path, fileProbe)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(path)
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "nothing is lost") {
+		t.Fatalf("on a full disk: %v", err)
+	}
+	d, err := Open(path)
+	if err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+	defer d.Close()
+	if has(filepath.Join(path, fileProbe)) {
+		t.Error("something is left behind")
 	}
 }
 

@@ -26,5 +26,21 @@ func lock(path string) (*Dir, error) {
 		f.Close()
 		return nil, fmt.Errorf("lock data directory %s: %w", path, err)
 	}
+	if err := probe(path); err != nil {
+		f.Close()
+		return nil, errs.New(errs.Unavailable,
+			"data directory %s cannot be written: %w; nothing was changed and nothing is lost: make room or make it writable, and start again", path, err)
+	}
 	return &Dir{path: path, lock: f}, nil
+}
+
+// probe finds out whether the directory can be written. Later the same failure
+// would look like damage.
+func probe(path string) error {
+	name := filepath.Join(path, fileProbe)
+	err := os.WriteFile(name, make([]byte, probeSize), fileMode)
+	if has(name) {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
