@@ -26,6 +26,8 @@ const (
 	nodeLifetime = 10 * 365 * 24 * time.Hour
 	// backdate lets nodes work whose clocks are a day apart.
 	backdate = 24 * time.Hour
+	// maxRequest bounds a certificate request in bytes. Ours have about 200.
+	maxRequest = 16 << 10
 )
 
 // NewKey makes a key for a CA or a node.
@@ -140,18 +142,23 @@ func Request(key *ecdsa.PrivateKey) ([]byte, error) {
 	return der, nil
 }
 
-// CheckRequest returns a request's public key, and that key's SHA-256.
+// CheckRequest returns a request's public key, and that key's SHA-256. Anybody
+// may send a request: nothing is computed with a key that is not of the one kind,
+// since one of millions of bits would take minutes.
 func CheckRequest(csr []byte) (key *ecdsa.PublicKey, hash []byte, err error) {
+	if len(csr) > maxRequest {
+		return nil, nil, fmt.Errorf("read certificate request: it has %d bytes, at most %d are read", len(csr), maxRequest)
+	}
 	req, err := x509.ParseCertificateRequest(csr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read certificate request: %w", err)
 	}
-	if err := req.CheckSignature(); err != nil {
-		return nil, nil, fmt.Errorf("check certificate request: %w", err)
-	}
 	key, ok := req.PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P256() {
 		return nil, nil, errors.New("check certificate request: the key must be ECDSA on P-256")
+	}
+	if err := req.CheckSignature(); err != nil {
+		return nil, nil, fmt.Errorf("check certificate request: %w", err)
 	}
 	sum := sha256.Sum256(req.RawSubjectPublicKeyInfo)
 	return key, sum[:], nil
