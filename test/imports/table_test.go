@@ -122,6 +122,7 @@ func rows() []row {
 		{"internal/backoff", "", ""},
 		{"internal/headtail", "", ""},
 		{"internal/ids", "", "ulid"},
+		{"internal/protofuzz", "", "protobuf"},
 		{"internal/replay", "", ""},
 		{"internal/seal", "internal/atomicfile", "crypto"},
 		{"internal/signals", "", ""},
