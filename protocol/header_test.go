@@ -103,7 +103,11 @@ func FuzzDecodeIndex(f *testing.F) {
 	f.Add("/")
 	f.Fuzz(func(t *testing.T, header string) {
 		epoch, index, err := protocol.DecodeIndex(header)
-		if err == nil && protocol.EncodeIndex(epoch, index) != header {
+		if err != nil {
+			if !errs.Is(err, errs.Invalid) || epoch != "" || index != 0 {
+				t.Fatalf("%q gave %q, %d, %v", header, epoch, index, err)
+			}
+		} else if protocol.EncodeIndex(epoch, index) != header {
 			t.Fatalf("%q was read as %q, %d", header, epoch, index)
 		}
 	})

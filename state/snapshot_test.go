@@ -240,23 +240,3 @@ func TestRestoreWakesEveryWatcher(t *testing.T) {
 		}
 	}
 }
-
-func FuzzRestore(f *testing.F) {
-	data := encode(f, sample(f))
-	f.Add(unpack(f, data))
-	f.Add(unpack(f, encode(f, New())))
-	f.Add([]byte{frameTable, 4, 'm', 'e', 't', 'a', frameRow, 0})
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		s := New()
-		if err := s.Restore(bytes.NewReader(frames(t, raw))); err != nil {
-			if !errors.Is(err, ErrSnapshot) {
-				t.Errorf("error is %v", err)
-			}
-			return
-		}
-		// What was accepted must survive another round.
-		if err := New().Restore(bytes.NewReader(encode(t, s))); err != nil {
-			t.Errorf("it was accepted, but not what was written of it: %v", err)
-		}
-	})
-}

@@ -1,6 +1,8 @@
 package token_test
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"strings"
 	"testing"
@@ -79,6 +81,38 @@ func FuzzVerify(f *testing.F) {
 			t.Fatalf("%q was accepted", given)
 		} else if err != nil && !errs.Is(err, errs.Unauthenticated) {
 			t.Fatalf("%q gave %v", given, err)
+		}
+	})
+}
+
+// What this cluster has signed is a token that says the same when it is signed
+// again, or is refused.
+func FuzzSigned(f *testing.F) {
+	for _, kind := range []authpb.TokenKind{authpb.TokenKind_TOKEN_KIND_USER, authpb.TokenKind_TOKEN_KIND_RUNNER, authpb.TokenKind_TOKEN_KIND_ENTRYPOINT} {
+		t := proto.CloneOf(sample)
+		t.Kind = kind
+		payload, err := proto.Marshal(t)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(payload)
+	}
+	f.Add([]byte{})
+	f.Add(make([]byte, 4000))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		body := "wp1_" + base64.RawURLEncoding.EncodeToString(payload)
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(body))
+		got, err := token.Verify(key, body+"."+base64.RawURLEncoding.EncodeToString(mac.Sum(nil)))
+		if err != nil {
+			if !errs.Is(err, errs.Unauthenticated) || got != nil {
+				t.Fatalf("%x gave %v, %v", payload, got, err)
+			}
+			return
+		}
+		again, err := token.Verify(key, token.Sign(key, got))
+		if err != nil && len(payload) < 2500 || err == nil && !proto.Equal(again, got) {
+			t.Fatalf("%v became %v, %v", got, again, err)
 		}
 	})
 }
