@@ -36,6 +36,8 @@ func benchmarks() []benchmark {
 		{"fsync", measureFsync},
 		{"server", measureServer},
 		{"up", measureUp},
+		{"attach", measureAttach},
+		{"fanout", measureFanout},
 		{"write", measureWrites},
 		{"entrypoint", measureEntrypoint},
 		{"logs", measureLogs},
@@ -48,7 +50,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	work := func() error { return run(ctx, os.Args[1:]) }
+	if len(os.Args) > 1 && os.Args[1] == crowdCommand {
+		work = func() error { return runCrowd(ctx) }
+	}
+	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
