@@ -1,5 +1,5 @@
-// Package harness runs a real cluster of built binaries on loopback, the way a
-// user would: every node, command and application is a process of its own, and
+// Package harness runs a real cluster of built binaries, on loopback or in hosts
+// that the caller has, the way a user would: every node, command and application is a process of its own, and
 // everything it writes lies in one folder. The demonstration, the end-to-end
 // tests, the fault runs and the benchmarks use it. It must know nothing of how
 // the server works inside: it sees what commands print.
@@ -32,9 +32,12 @@ type Cluster struct {
 	WorkDir string // where commands run: a project's folder; Dir if empty
 	Profile string // timing profile of the nodes; "lan" if empty
 	AnyPort bool   // nodes listen on any free ports, never on the well-known ones
-	CA      string // "sha256:..." as the first node printed it
-	Token   string // the first user token
-	Nodes   []*Node
+	// Host says where what plays a role runs; the number counts from 0. Nil:
+	// beside the harness, on loopback.
+	Host  func(role Role, i int) Host
+	CA    string // "sha256:..." as the first node printed it
+	Token string // the first user token
+	Nodes []*Node
 }
 
 // New prepares a cluster below dir with the binaries in bin. Nothing is started.
@@ -106,7 +109,11 @@ func (c *Cluster) Dial(i int) (*client.Client, error) {
 	for n := range c.Nodes {
 		addrs = append(addrs, c.Nodes[(i+n)%len(c.Nodes)].Addr)
 	}
-	return client.New(client.Config{Addrs: addrs, CA: c.CA, Token: c.Token})
+	cfg := client.Config{Addrs: addrs, CA: c.CA, Token: c.Token}
+	if c.Host != nil {
+		cfg.Dial = c.Host(ClientRole, i).Dial
+	}
+	return client.New(cfg)
 }
 
 // env is the environment of every process: nothing is read from or written to
@@ -132,6 +139,7 @@ func (c *Cluster) Command(ctx context.Context, args ...string) *exec.Cmd {
 	if c.WorkDir != "" {
 		cmd.Dir = c.WorkDir
 	}
+	c.enter(cmd, roleOf(args), 0)
 	cmd.WaitDelay = 2 * time.Second
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is the caller's to handle

@@ -102,6 +102,7 @@ type Instance struct {
 func (d *Deployment) StartInstance(out io.Writer, env []string, argv ...string) (*Instance, error) {
 	cmd := exec.Command(filepath.Join(d.cluster.Bin, "waypoint-entrypoint"), argv...)
 	cmd.Env, cmd.Dir = d.Environ(env...), d.cluster.Dir
+	d.cluster.enter(cmd, AppRole, 0)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

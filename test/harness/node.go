@@ -22,6 +22,7 @@ type Node struct {
 	Log                string // file with everything that it printed
 
 	cluster *Cluster
+	number  int // from 0
 	cmd     *exec.Cmd
 	lines   chan string   // its standard output until it is ready
 	ended   chan struct{} // closed when the process is gone
@@ -30,12 +31,13 @@ type Node struct {
 // startNode starts the next node and returns when it says that it is ready,
 // with what it has printed.
 func (c *Cluster) startNode(ctx context.Context, args ...string) (*Node, []string, error) {
-	addrs, err := freeAddrs(len(c.Nodes), c.AnyPort)
+	number := len(c.Nodes)
+	addrs, err := c.nodeAddrs(number)
 	if err != nil {
 		return nil, nil, err
 	}
-	name := fmt.Sprintf("n%d", len(c.Nodes)+1)
-	n := &Node{Name: name, Addr: addrs[0], Gossip: addrs[1], cluster: c,
+	name := fmt.Sprintf("n%d", number+1)
+	n := &Node{Name: name, Addr: addrs[0], Gossip: addrs[1], cluster: c, number: number,
 		Data: filepath.Join(c.Dir, name), Log: filepath.Join(c.Dir, name+".log")}
 	c.Nodes = append(c.Nodes, n)
 	lines, err := n.start(ctx, args...)
@@ -61,6 +63,7 @@ func (n *Node) start(ctx context.Context, args ...string) ([]string, error) {
 		"-gossip-addr=" + n.Gossip, "-profile=" + profile}, args...)
 	n.cmd = exec.Command(filepath.Join(n.cluster.Bin, "waypoint"), args...)
 	n.cmd.Env, n.cmd.Dir, n.cmd.Stderr = n.cluster.env(), n.cluster.Dir, log
+	n.cluster.enter(n.cmd, NodeRole, n.number)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	n.lines, n.ended = make(chan string, 256), make(chan struct{})
 	stdout, err := n.cmd.StdoutPipe()
@@ -168,6 +171,16 @@ func (n *Node) LastLog(lines int) string {
 	}
 	all := strings.Split(strings.TrimSpace(string(text)), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// nodeAddrs returns the API and gossip address of the n-th node: the well-known
+// ports in a host of its own, free ones on loopback.
+func (c *Cluster) nodeAddrs(n int) ([2]string, error) {
+	if c.Host == nil {
+		return freeAddrs(n, c.AnyPort)
+	}
+	addr := c.Host(NodeRole, n).Addr()
+	return [2]string{net.JoinHostPort(addr, "9701"), net.JoinHostPort(addr, "9703")}, nil
 }
 
 // freeAddrs returns the API and gossip address of the n-th node: the
