@@ -1,4 +1,7 @@
-// Package faults runs real nodes under load and ends them in every way that a
-// test can. Its tests have the build tag "faults", because they take longer than
-// the tests of every change may; "make faults" runs them.
+// Package faults runs real nodes under load and disturbs them in every way that
+// a test can: each process in a host with a network of its own (test/faults/network),
+// a seeded choice of faults, two at a time as well, and workloads whose histories
+// are judged (test/faults/check, test/faults/load). A short run belongs to
+// "make test"; the long ones have the build tag "faults", and "make faults" runs
+// them. docs/reliability.md tells all of it to users.
 package faults

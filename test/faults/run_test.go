@@ -1,0 +1,171 @@
+//go:build linux
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// workload uses a cluster while it is disturbed, and judges what it got.
+type workload interface {
+	// Name says what it is, in one word.
+	Name() string
+	// Prepare makes what it needs, in a healthy cluster.
+	Prepare(ctx context.Context) error
+	// Run works until ctx ends, and finishes what has begun.
+	Run(ctx context.Context) error
+	// Check judges, in a cluster that is healthy again.
+	Check(ctx context.Context) verdict
+}
+
+// verdict is what a workload concludes.
+type verdict interface {
+	fmt.Stringer
+	Err() error
+	Save(dir string) (files []string, err error)
+}
+
+// options are what a run is made of. The same make the same run, as far as
+// processes can be made to.
+type options struct {
+	seed     uint64
+	nodes    int
+	duration time.Duration
+	faults   []fault
+	quick    bool // a run of "make test"
+}
+
+// repeat is the command that repeats a run.
+func (o options) repeat() string {
+	command := fmt.Sprintf("make faults SEED=%d NODES=%d DURATION=%s", o.seed, o.nodes, o.duration)
+	if o.quick {
+		command += " FAULTS=quick"
+	}
+	return command
+}
+
+// allFaults are the faults that a run chooses from.
+func allFaults() []fault { return slices.Concat(processFaults(), networkFaults()) }
+
+// quickFaults are those that a short run has time for.
+func quickFaults() []fault {
+	return slices.DeleteFunc(allFaults(), func(f fault) bool { return f.slow })
+}
+
+// TestShortRun disturbs three nodes in each way that is quick.
+func TestShortRun(t *testing.T) {
+	disturb(t, options{seed: seed(t), nodes: 3, duration: 30 * time.Second, faults: quickFaults(), quick: true})
+}
+
+// seed is the one that is asked for, or a new one.
+func seed(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("FAULTS_SEED")
+	if text == "" {
+		return uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("FAULTS_SEED: %v", err)
+	}
+	return n
+}
+
+// disturb does one run: a cluster, its users, and the nemesis.
+func disturb(t *testing.T, o options) {
+	t.Logf("seed %d; %q repeats this run", o.seed, o.repeat())
+	w, err := newWorld(o.seed, o.nodes, t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.close(); err != nil {
+			t.Errorf("stop the cluster: %v", err)
+		}
+		w.report(t, o)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), o.duration+10*time.Minute)
+	defer cancel()
+	if err := w.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	used := workloads(w, o)
+	for _, u := range used {
+		if err := u.Prepare(ctx); err != nil {
+			t.Fatalf("prepare %s: %v", u.Name(), err)
+		}
+	}
+	w.runUnder(t, ctx, o, used)
+	judge(t, ctx, w, used)
+	if err := w.crashes(); err != nil {
+		t.Error(err)
+	}
+}
+
+// runUnder lets the workloads work while the nemesis does.
+func (w *world) runUnder(t *testing.T, ctx context.Context, o options, used []workload) {
+	t.Helper()
+	working, stop := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	for _, u := range used {
+		tasks.Go(func() {
+			if err := u.Run(working); err != nil {
+				t.Errorf("run %s: %v", u.Name(), err)
+			}
+		})
+	}
+	n := &nemesis{world: w, seed: o.seed, plan: newPlan(o.seed, o.faults, !o.quick), hold: 6 * time.Second, quiet: time.Second}
+	if o.quick {
+		n.hold, n.quiet = 3*time.Second, 300*time.Millisecond
+	}
+	pause(ctx, n.quiet)
+	err := n.run(ctx, o.duration)
+	stop()
+	tasks.Wait()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// judge prints what each workload concludes, and keeps the history of those
+// that complain.
+func judge(t *testing.T, ctx context.Context, w *world, used []workload) {
+	t.Helper()
+	for _, u := range used {
+		v := u.Check(ctx)
+		t.Logf("%s", v)
+		if v.Err() == nil && !t.Failed() {
+			continue
+		}
+		if v.Err() != nil {
+			t.Error(v.Err())
+		}
+		files, err := v.Save(w.dir)
+		if err != nil {
+			t.Error(err)
+		}
+		t.Logf("the history of %s: %s", u.Name(), strings.Join(files, " "))
+	}
+}
+
+// report shows what a failed run leaves, and removes what a good one does.
+func (w *world) report(t *testing.T, o options) {
+	if !t.Failed() {
+		if err := os.RemoveAll(w.dir); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	for _, n := range w.cluster.Nodes {
+		t.Logf("the last lines of %s:\n%s", n.Name, n.LastLog(40))
+	}
+	t.Logf("seed %d. All logs, the histories and the timeline are kept in %s\nRepeat it with: %s", o.seed, w.dir, o.repeat())
+}
