@@ -16,5 +16,5 @@ func main() {
 		fmt.Fprintf(os.Stderr, "Error: start: %v\n", err)
 		os.Exit(1)
 	}
-	os.Exit(command.Main(context.Background(), env, os.Args[1:]))
+	os.Exit(profiled(func() int { return command.Main(context.Background(), env, os.Args[1:]) }))
 }

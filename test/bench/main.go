@@ -4,9 +4,11 @@
 //
 // Usage, from the repository's root, after "make build":
 //
-//	go run ./test/bench [NAME...]
+//	go run ./test/bench [-v] [-profile=FOLDER] [NAME...]
 //
 // Without names it runs every benchmark. It exits with 1 when a bar was missed.
+// With -v it also prints rows that explain others: where the CPU went, and how
+// long calls took.
 // Figures of a shared machine drift: each is the median of its rounds, with the
 // lowest and the highest beside it.
 package main
@@ -14,6 +16,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -31,14 +34,21 @@ type benchmark struct {
 	run  func(context.Context, *harness.Cluster) ([]row, error)
 }
 
-func benchmarks() []benchmark {
+// options are what the caller chose.
+type options struct {
+	verbose bool
+	bin     string // folder of the binaries
+	profile string // folder for profiles of the CPU; none if empty
+}
+
+func (o options) benchmarks() []benchmark {
 	return []benchmark{
 		{"fsync", measureFsync},
 		{"server", measureServer},
 		{"up", measureUp},
 		{"attach", measureAttach},
 		{"fanout", measureFanout},
-		{"write", measureWrites},
+		{"write", o.measureWrites},
 		{"entrypoint", measureEntrypoint},
 		{"logs", measureLogs},
 	}
@@ -48,9 +58,17 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == appCommand {
 		os.Exit(app(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == loadCommand {
+		os.Exit(generate(os.Args[2:]))
+	}
+	var o options
+	flag.BoolVar(&o.verbose, "v", false, "print also the rows that explain others")
+	flag.StringVar(&o.bin, "bin", "bin", "the `folder` of the binaries")
+	flag.StringVar(&o.profile, "profile", "", "a `folder` for CPU profiles of the nodes, which must be built with the tag pprof")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	work := func() error { return run(ctx, os.Args[1:]) }
+	work := func() error { return o.run(ctx, flag.Args()) }
 	if len(os.Args) > 1 && os.Args[1] == crowdCommand {
 		work = func() error { return runCrowd(ctx) }
 	}
@@ -62,21 +80,26 @@ func main() {
 
 // run runs the named benchmarks, all of them without names, and prints what
 // they found.
-func run(ctx context.Context, names []string) (err error) {
-	chosen, err := choose(names)
+func (o options) run(ctx context.Context, names []string) (err error) {
+	chosen, err := o.choose(names)
 	if err != nil {
 		return err
+	}
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return err
+		}
 	}
 	dir, err := os.MkdirTemp("", "waypoint-bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	root, err := os.Getwd()
+	bin, err := filepath.Abs(o.bin)
 	if err != nil {
 		return err
 	}
-	c := harness.New(filepath.Join(root, "bin"), dir)
+	c := harness.New(bin, dir)
 	c.AnyPort = true
 	defer func() {
 		// The caller's context may have ended; the nodes must end all the same.
@@ -105,8 +128,8 @@ func run(ctx context.Context, names []string) (err error) {
 }
 
 // choose returns the benchmarks of these names.
-func choose(names []string) ([]benchmark, error) {
-	all := benchmarks()
+func (o options) choose(names []string) ([]benchmark, error) {
+	all := o.benchmarks()
 	if len(names) == 0 {
 		return all, nil
 	}

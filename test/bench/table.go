@@ -32,6 +32,7 @@ const (
 	atMost                // our median is at most the limit
 	atLeast               // our median is at least the limit
 	neverAbove            // no sample of ours is above the limit
+	ratioAtLeast          // our median is at least so many times the peer's; their rounds alternate
 	verdictHeld   = "ok"
 	verdictMissed = "MISSED"
 )
@@ -65,6 +66,8 @@ func (r row) verdict() string {
 		held = held && median(r.samples) >= r.bar.limit
 	case neverAbove:
 		held = held && slices.Max(r.samples) <= r.bar.limit
+	case ratioAtLeast:
+		held = held && r.ratio() >= r.bar.limit
 	}
 	if held {
 		return verdictHeld
@@ -81,6 +84,8 @@ func (b bar) String() string {
 		return ">= " + limit
 	case neverAbove:
 		return "each <= " + limit
+	case ratioAtLeast:
+		return ">= " + limit + "x"
 	}
 	return ""
 }
