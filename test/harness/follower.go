@@ -17,12 +17,58 @@ import (
 	"waypoint/api/logspb"
 )
 
-// Follower is a running "waypoint logs -f -json". It keeps each instance's
-// newest line number, so that a missing line is seen.
-type Follower struct {
+// LogReader is a running "waypoint logs -f -json".
+type LogReader struct {
 	cmd   *exec.Cmd
-	lines chan string // dropped when nobody looks
 	ended chan struct{}
+}
+
+// ReadLogs starts reading the log lines of the project in WorkDir. It calls take
+// with each batch, in order, and broken with an answer that is none.
+func (c *Cluster) ReadLogs(ctx context.Context, take func(*logspb.Batch), broken func(error)) (*LogReader, error) {
+	r := &LogReader{cmd: c.Command(ctx, "logs", "-f", "-json"), ended: make(chan struct{})}
+	stdout, err := r.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go r.read(stdout, take, broken)
+	return r, nil
+}
+
+func (r *LogReader) read(from io.Reader, take func(*logspb.Batch), broken func(error)) {
+	defer close(r.ended)
+	sc := bufio.NewScanner(from)
+	sc.Buffer(nil, 16<<20)
+	for sc.Scan() {
+		var reply logspb.StreamResponse
+		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(sc.Bytes(), &reply); err != nil {
+			broken(fmt.Errorf("unreadable answer: %w", err))
+			continue
+		}
+		for _, b := range reply.GetBatches() {
+			take(b)
+		}
+	}
+	_ = r.cmd.Wait() // stopped by us; an early end shows as the closed channel
+}
+
+// Ended is closed when the command is over.
+func (r *LogReader) Ended() <-chan struct{} { return r.ended }
+
+// Stop ends the command and waits for it.
+func (r *LogReader) Stop() {
+	_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	<-r.ended
+}
+
+// Follower reads log lines and keeps each instance's newest line number, so that
+// a missing line is seen.
+type Follower struct {
+	*LogReader
+	lines chan string // dropped when nobody looks
 
 	mu     sync.Mutex
 	last   map[string]uint64
@@ -31,34 +77,10 @@ type Follower struct {
 
 // Follow starts reading the log lines of the project in WorkDir.
 func (c *Cluster) Follow(ctx context.Context) (*Follower, error) {
-	f := &Follower{cmd: c.Command(ctx, "logs", "-f", "-json"),
-		lines: make(chan string, 64), ended: make(chan struct{}), last: map[string]uint64{}}
-	stdout, err := f.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := f.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go f.read(stdout)
-	return f, nil
-}
-
-func (f *Follower) read(r io.Reader) {
-	defer close(f.ended)
-	sc := bufio.NewScanner(r)
-	sc.Buffer(nil, 16<<20)
-	for sc.Scan() {
-		var reply logspb.StreamResponse
-		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(sc.Bytes(), &reply); err != nil {
-			f.fault("unreadable answer: " + err.Error())
-			continue
-		}
-		for _, b := range reply.GetBatches() {
-			f.take(b)
-		}
-	}
-	_ = f.cmd.Wait() // stopped by us; an early end shows as missing lines
+	f := &Follower{lines: make(chan string, 64), last: map[string]uint64{}}
+	var err error
+	f.LogReader, err = c.ReadLogs(ctx, f.take, func(err error) { f.fault(err.Error()) })
+	return f, err
 }
 
 // take checks one batch and offers its lines to whoever looks.
@@ -124,17 +146,11 @@ func (f *Follower) Next(ctx context.Context, n int, limit time.Duration, text st
 			}
 		case <-timer.C:
 			return found, fmt.Errorf("%d of %d lines with %q came within %s", len(found), n, text, limit)
-		case <-f.ended:
+		case <-f.Ended():
 			return found, errors.New("the running \"logs -f\" ended")
 		case <-ctx.Done():
 			return found, ctx.Err()
 		}
 	}
 	return found, nil
-}
-
-// Stop ends the command and waits for it.
-func (f *Follower) Stop() {
-	_ = f.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	<-f.ended
 }

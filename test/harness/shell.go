@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,8 +16,18 @@ import (
 // ErrSessionEnded is returned by Shell.Echo when the session is over.
 var ErrSessionEnded = errors.New("the exec session ended")
 
+// ErrNoAnswer is returned by Shell.Echo when neither an answer comes nor the
+// session ends.
+var ErrNoAnswer = errors.New("exec neither answers nor ends")
+
+// answerLimit bounds the wait for what was sent to come back, or for the session
+// to end.
+const answerLimit = 20 * time.Second
+
 // Shell is a running "waypoint exec -i -- cat": what is sent comes back.
 type Shell struct {
+	Limit time.Duration // of the wait for an answer; 20 s
+
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	lines  chan string
@@ -24,9 +35,11 @@ type Shell struct {
 	stderr strings.Builder // complete once ended is closed
 }
 
-// StartShell opens the session in an instance of the project in WorkDir.
-func (c *Cluster) StartShell(ctx context.Context) (*Shell, error) {
-	s := &Shell{cmd: c.Command(ctx, "exec", "-i", "--", "cat"), lines: make(chan string, 16), ended: make(chan struct{})}
+// StartShell opens the session in an instance of the project in WorkDir. Flags are
+// more ones of "waypoint exec".
+func (c *Cluster) StartShell(ctx context.Context, flags ...string) (*Shell, error) {
+	args := slices.Concat([]string{"exec", "-i"}, flags, []string{"--", "cat"})
+	s := &Shell{Limit: answerLimit, cmd: c.Command(ctx, args...), lines: make(chan string, 16), ended: make(chan struct{})}
 	s.cmd.Stderr = &s.stderr
 	var err error
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
@@ -42,6 +55,7 @@ func (c *Cluster) StartShell(ctx context.Context) (*Shell, error) {
 	go func() {
 		defer close(s.ended)
 		sc := bufio.NewScanner(stdout)
+		sc.Buffer(nil, 1<<20)
 		for sc.Scan() {
 			select {
 			case s.lines <- sc.Text():
@@ -58,7 +72,7 @@ func (s *Shell) Echo(text string) error {
 	if _, err := fmt.Fprintln(s.stdin, text); err != nil {
 		return ErrSessionEnded
 	}
-	timer := time.NewTimer(20 * time.Second)
+	timer := time.NewTimer(s.Limit)
 	defer timer.Stop()
 	select {
 	case line := <-s.lines:
@@ -69,7 +83,7 @@ func (s *Shell) Echo(text string) error {
 	case <-s.ended:
 		return ErrSessionEnded
 	case <-timer.C:
-		return errors.New("exec neither answers nor ends")
+		return ErrNoAnswer
 	}
 }
 

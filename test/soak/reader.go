@@ -1,16 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
-
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"waypoint/api/logspb"
 	"waypoint/test/harness"
@@ -19,12 +13,10 @@ import (
 // reader is one "waypoint logs -f -json" that lasts as long as the soak. It
 // checks that each line comes once, in order, or in a gap that was told.
 type reader struct {
-	cmd      *exec.Cmd
+	logs     *harness.LogReader
 	violated func(format string, args ...any)
-	done     sync.WaitGroup
 
 	mu        sync.Mutex
-	ended     bool // by us
 	instances map[string]*source
 	gaps      int
 	bursts    int
@@ -41,36 +33,10 @@ type source struct {
 }
 
 func follow(ctx context.Context, c *harness.Cluster, violated func(string, ...any)) (*reader, error) {
-	r := &reader{cmd: c.Command(ctx, "logs", "-f", "-json"), violated: violated, instances: map[string]*source{}}
-	out, err := r.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := r.cmd.Start(); err != nil {
-		return nil, err
-	}
-	r.done.Go(func() { r.read(out) })
-	return r, nil
-}
-
-func (r *reader) read(from io.Reader) {
-	in := bufio.NewScanner(from)
-	in.Buffer(nil, 16<<20)
-	for in.Scan() {
-		var reply logspb.StreamResponse
-		if err := (protojson.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(in.Bytes(), &reply); err != nil {
-			r.violated("logs -json printed what is no answer: %v", err)
-			continue
-		}
-		for _, b := range reply.GetBatches() {
-			r.take(b)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.ended {
-		r.violated("logs -f ended by itself")
-	}
+	r := &reader{violated: violated, instances: map[string]*source{}}
+	var err error
+	r.logs, err = c.ReadLogs(ctx, r.take, func(err error) { violated("logs -json: %v", err) })
+	return r, err
 }
 
 func (r *reader) take(b *logspb.Batch) {
@@ -158,10 +124,10 @@ func (r *reader) counts() string {
 }
 
 func (r *reader) stop() {
-	r.mu.Lock()
-	r.ended = true
-	r.mu.Unlock()
-	_ = r.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
-	r.done.Wait()
-	_ = r.cmd.Wait() // it was told to end
+	select {
+	case <-r.logs.Ended():
+		r.violated("logs -f ended by itself")
+	default:
+		r.logs.Stop()
+	}
 }
