@@ -21,9 +21,12 @@ func (w *world) recover(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	err := harness.Until(ctx, recovery, func() error { return w.healthy(ctx) })
 	if err != nil {
-		err = fmt.Errorf("the cluster does not recover: %w", err)
+		return 0, fmt.Errorf("the cluster does not recover: %w", err)
 	}
-	return time.Since(began), err
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.ending)
+	return time.Since(began), nil
 }
 
 // healthy returns an error unless every member runs and votes, and answers
@@ -31,7 +34,9 @@ func (w *world) recover(ctx context.Context) (time.Duration, error) {
 func (w *world) healthy(ctx context.Context) error {
 	for _, n := range w.members() {
 		if !n.Running() {
-			return fmt.Errorf("node %s has ended", n.Name)
+			if err := w.revive(ctx, n); err != nil {
+				return err
+			}
 		}
 		if err := w.answers(ctx, n); err != nil {
 			return err

@@ -26,20 +26,21 @@ func TestLongRuns(t *testing.T) {
 			t.Fatalf("FAULTS_DURATION: %v", err)
 		}
 	}
-	faults, err := namedFaults(os.Getenv("FAULTS"))
+	chosen := os.Getenv("FAULTS")
+	faults, err := namedFaults(chosen)
 	if err != nil {
 		t.Fatalf("FAULTS: %v", err)
 	}
 	first := seed(t)
 	if os.Getenv("FAULTS_SEED") != "" {
-		disturb(t, options{seed: first, nodes: nodes(t, first), duration: total, faults: faults, quick: os.Getenv("FAULTS") == "quick"})
+		disturb(t, options{seed: first, nodes: nodes(t, first), duration: total, faults: faults, chosen: chosen, quick: chosen == quick})
 		return
 	}
 	runs := max(1, int((total+perRun/2)/perRun))
 	for i := range runs {
 		one := first + uint64(i)
 		t.Run(fmt.Sprintf("seed %d", one), func(t *testing.T) {
-			disturb(t, options{seed: one, nodes: nodes(t, one), duration: total / time.Duration(runs), faults: faults})
+			disturb(t, options{seed: one, nodes: nodes(t, one), duration: total / time.Duration(runs), faults: faults, chosen: chosen})
 		})
 	}
 }
@@ -63,7 +64,7 @@ func namedFaults(list string) ([]fault, error) {
 	switch list {
 	case "":
 		return allFaults(), nil
-	case "quick":
+	case quick:
 		return quickFaults(), nil
 	}
 	var chosen []fault

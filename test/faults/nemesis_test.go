@@ -154,7 +154,7 @@ func (n *nemesis) step(ctx context.Context) error {
 		}
 	}
 	if len(mends) > 0 {
-		pause(ctx, n.hold/3+time.Duration(random.Int64N(int64(n.hold*2/3))))
+		pause(ctx, n.lasts(random))
 	}
 	if err := together(ctx, mends); err != nil {
 		return fmt.Errorf("step %d: end %s: %w", n.steps, strings.Join(names, " and "), err)
@@ -167,6 +167,16 @@ func (n *nemesis) step(ctx context.Context) error {
 	n.worst = max(n.worst, took)
 	pause(ctx, n.quiet)
 	return ctx.Err()
+}
+
+// lasts draws how long a fault lasts: now and then longer than clients wait for
+// an answer, so that the outcome of calls is unknown.
+func (n *nemesis) lasts(random *rand.Rand) time.Duration {
+	least, most := n.hold/3, n.hold
+	if n.plan.mix && random.IntN(6) == 0 {
+		least, most = 2*n.hold, 3*n.hold
+	}
+	return least + time.Duration(random.Int64N(int64(most-least)))
 }
 
 // together ends faults at the same time: a node that starts may need what

@@ -12,26 +12,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"waypoint/test/faults/load"
 )
-
-// workload uses a cluster while it is disturbed, and judges what it got.
-type workload interface {
-	// Name says what it is, in one word.
-	Name() string
-	// Prepare makes what it needs, in a healthy cluster.
-	Prepare(ctx context.Context) error
-	// Run works until ctx ends, and finishes what has begun.
-	Run(ctx context.Context) error
-	// Check judges, in a cluster that is healthy again.
-	Check(ctx context.Context) verdict
-}
-
-// verdict is what a workload concludes.
-type verdict interface {
-	fmt.Stringer
-	Err() error
-	Save(dir string) (files []string, err error)
-}
 
 // options are what a run is made of. The same make the same run, as far as
 // processes can be made to.
@@ -40,29 +23,40 @@ type options struct {
 	nodes    int
 	duration time.Duration
 	faults   []fault
-	quick    bool // a run of "make test"
+	chosen   string // how the faults were asked for; empty: all
+	quick    bool   // a run of "make test"
 }
 
 // repeat is the command that repeats a run.
 func (o options) repeat() string {
 	command := fmt.Sprintf("make faults SEED=%d NODES=%d DURATION=%s", o.seed, o.nodes, o.duration)
-	if o.quick {
-		command += " FAULTS=quick"
+	if o.chosen != "" {
+		command += " FAULTS=" + strconv.Quote(o.chosen)
 	}
 	return command
 }
 
 // allFaults are the faults that a run chooses from.
-func allFaults() []fault { return slices.Concat(processFaults(), networkFaults()) }
+func allFaults() []fault { return slices.Concat(processFaults(), networkFaults(), diskFaults()) }
 
 // quickFaults are those that a short run has time for.
 func quickFaults() []fault {
 	return slices.DeleteFunc(allFaults(), func(f fault) bool { return f.slow })
 }
 
+// workloads are those who use the cluster.
+func workloads(w *world, o options) []load.Workload {
+	registers := load.NewRegisters(w.cluster)
+	registers.Seed = o.seed
+	return []load.Workload{registers, &unique{cluster: w.cluster, clients: 6}}
+}
+
+// quick is the list of faults that a short run has time for.
+const quick = "quick"
+
 // TestShortRun disturbs three nodes in each way that is quick.
 func TestShortRun(t *testing.T) {
-	disturb(t, options{seed: seed(t), nodes: 3, duration: 30 * time.Second, faults: quickFaults(), quick: true})
+	disturb(t, options{seed: seed(t), nodes: 3, duration: 30 * time.Second, faults: quickFaults(), chosen: quick, quick: true})
 }
 
 // seed is the one that is asked for, or a new one.
@@ -111,7 +105,7 @@ func disturb(t *testing.T, o options) {
 }
 
 // runUnder lets the workloads work while the nemesis does.
-func (w *world) runUnder(t *testing.T, ctx context.Context, o options, used []workload) {
+func (w *world) runUnder(t *testing.T, ctx context.Context, o options, used []load.Workload) {
 	t.Helper()
 	working, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
@@ -137,7 +131,7 @@ func (w *world) runUnder(t *testing.T, ctx context.Context, o options, used []wo
 
 // judge prints what each workload concludes, and keeps the history of those
 // that complain.
-func judge(t *testing.T, ctx context.Context, w *world, used []workload) {
+func judge(t *testing.T, ctx context.Context, w *world, used []load.Workload) {
 	t.Helper()
 	for _, u := range used {
 		v := u.Check(ctx)

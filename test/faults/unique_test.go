@@ -4,14 +4,12 @@ package faults
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"waypoint/api/configpb"
+	"waypoint/test/faults/check"
 	"waypoint/test/harness"
 )
 
@@ -21,21 +19,8 @@ type unique struct {
 	cluster *harness.Cluster
 	clients int
 
-	mu      sync.Mutex
-	writes  []uniqueWrite
-	missing []string
-}
-
-// uniqueWrite is one line of the history.
-type uniqueWrite struct {
-	Name  string        `json:"name"`
-	Call  time.Time     `json:"call"`
-	Took  time.Duration `json:"took"`
-	Error string        `json:"error,omitempty"`
-}
-
-func workloads(w *world, _ options) []workload {
-	return []workload{&unique{cluster: w.cluster, clients: 6}}
+	mu     sync.Mutex
+	writes map[string]bool // by name, whether it was acknowledged
 }
 
 // Name is "unique".
@@ -43,6 +28,7 @@ func (u *unique) Name() string { return "unique" }
 
 // Prepare makes the project.
 func (u *unique) Prepare(ctx context.Context) error {
+	u.writes = map[string]bool{}
 	_, err := u.cluster.Run(ctx, "project", "apply", "unique")
 	return err
 }
@@ -71,71 +57,32 @@ func (u *unique) Run(ctx context.Context) error {
 func (u *unique) write(ctx context.Context, api configpb.ConfigClient, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	w := uniqueWrite{Name: name, Call: time.Now()}
 	zero := uint64(0) // must not exist: a write that is done twice is refused and so seen
 	_, err := api.Set(ctx, &configpb.SetRequest{Changes: []*configpb.Change{
 		{Scope: &configpb.Scope{Project: "unique"}, Name: name, Value: "1", IfVersion: &zero},
 	}})
-	w.Took = time.Since(w.Call)
-	if err != nil {
-		w.Error = err.Error()
-	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.writes = append(u.writes, w)
+	u.writes[name] = err == nil
 }
 
 // Check reads all.
-func (u *unique) Check(ctx context.Context) verdict {
+func (u *unique) Check(ctx context.Context) *check.Verdict {
+	v := &check.Verdict{Workload: u.Name()}
 	var reply configpb.GetResponse
 	if err := u.cluster.Query(ctx, &reply, "config", "get", "-project=unique"); err != nil {
-		u.missing = append(u.missing, err.Error())
-		return u
+		v.Violated("the variables cannot be read: %v", err)
+		return v
 	}
 	there := map[string]bool{}
-	for _, v := range reply.GetVariables() {
-		there[v.GetName()] = true
+	for _, one := range reply.GetVariables() {
+		there[one.GetName()] = true
 	}
-	for _, w := range u.writes {
-		if w.Error == "" && !there[w.Name] {
-			u.missing = append(u.missing, w.Name)
+	for name, acknowledged := range u.writes {
+		if acknowledged && !there[name] {
+			v.Violated("the acknowledged write of %s is lost", name)
 		}
 	}
-	return u
-}
-
-// Err implements verdict.
-func (u *unique) Err() error {
-	if len(u.missing) > 0 {
-		return fmt.Errorf("unique: %d acknowledged writes are lost: %s", len(u.missing), u.missing[0])
-	}
-	return nil
-}
-
-// String implements verdict.
-func (u *unique) String() string {
-	failed := 0
-	for _, w := range u.writes {
-		if w.Error != "" {
-			failed++
-		}
-	}
-	return fmt.Sprintf("unique: %d writes, %d of them failed, %d lost", len(u.writes), failed, len(u.missing))
-}
-
-// Save implements verdict.
-func (u *unique) Save(dir string) ([]string, error) {
-	path := filepath.Join(dir, "unique.jsonl")
-	f, err := os.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	out := json.NewEncoder(f)
-	for _, w := range u.writes {
-		if err := out.Encode(w); err != nil {
-			return nil, err
-		}
-	}
-	return []string{path}, nil
+	v.Summary = fmt.Sprintf("%d writes", len(u.writes))
+	return v
 }

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
+	"waypoint/test/faults/disk"
 	"waypoint/test/faults/network"
 	"waypoint/test/harness"
 )
@@ -25,8 +27,12 @@ type world struct {
 	network  *network.Network
 	cluster  *harness.Cluster
 	hosts    map[place]*network.Host
+	disks    map[string]*disk.Disk // of the nodes, by their names
 	timeline *timeline
 	size     int // how many nodes vote
+
+	mu     sync.Mutex
+	ending map[*harness.Node]bool // those that may end by themselves
 }
 
 // place is what the harness asks a host for.
@@ -43,7 +49,8 @@ func newWorld(seed uint64, size int, say func(string, ...any)) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &world{dir: dir, size: size, hosts: map[place]*network.Host{}, cluster: harness.New(binDir, dir)}
+	w := &world{dir: dir, size: size, cluster: harness.New(binDir, dir), hosts: map[place]*network.Host{},
+		disks: map[string]*disk.Disk{}, ending: map[*harness.Node]bool{}}
 	if w.timeline, err = newTimeline(filepath.Join(dir, "timeline.txt"), say); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -120,6 +127,11 @@ func (w *world) outsiders() []*network.Host {
 
 // start brings the cluster up.
 func (w *world) start(ctx context.Context) error {
+	for n := range w.size {
+		if err := w.mount(fmt.Sprintf("n%d", n+1)); err != nil {
+			return err
+		}
+	}
 	if err := w.cluster.Start(ctx, w.size); err != nil {
 		return err
 	}
@@ -131,7 +143,14 @@ func (w *world) start(ctx context.Context) error {
 func (w *world) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	failed := []error{w.cluster.Close(ctx)}
+	for _, n := range w.cluster.Nodes { // a run that failed leaves its faults
+		n.Signal(syscall.SIGCONT)
+	}
+	for _, d := range w.disks {
+		d.Hang(false)
+		d.SetDelay(0)
+	}
+	failed := []error{w.cluster.Close(ctx), w.unmount()}
 	if w.network != nil {
 		failed = append(failed, w.network.Close())
 	}
