@@ -202,7 +202,7 @@ func (a *Agent) renewLeases(ctx context.Context, renewals []*nodepb.Renewal) ([]
 	}
 	var granted []bool
 	if leader == a.cluster.NodeID() {
-		granted = a.jobs.Renew(renewals)
+		granted = a.jobs.Renew(ctx, renewals)
 	} else {
 		peer, err := a.cluster.Peer(leader)
 		if err != nil {

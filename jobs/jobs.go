@@ -98,9 +98,13 @@ func (j *Jobs) Run(ctx context.Context, lead Leader) error {
 }
 
 // Renew prolongs the leases of attempts that are still current and tells for
-// each whether it did. On a node that is not leading it returns nil: nothing is
-// said about any attempt.
-func (j *Jobs) Renew(renewals []*nodepb.Renewal) []bool {
+// each whether it did. On a node that is not leading, or lags behind the one
+// that asks for longer than a second, it returns nil: nothing is said about any
+// attempt.
+func (j *Jobs) Renew(ctx context.Context, renewals []*nodepb.Renewal) []bool {
+	if !j.leases.isLeading() || !j.leases.awaitAttempts(ctx, renewals) {
+		return nil
+	}
 	return j.leases.renew(renewals, time.Now())
 }
 

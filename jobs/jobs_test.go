@@ -153,7 +153,7 @@ func TestRenewedLeaseGoesOnAndAnotherEnds(t *testing.T) {
 	b.lead(new(atomic.Int64))
 	kept, lost := b.running(b.submit(nil)), b.running(b.submit(nil))
 	wait.For(t, patience, "the lost attempt to be given again", func() bool {
-		if granted := b.jobs.Renew(renewal(kept)); !granted[0] {
+		if granted := b.jobs.Renew(b.Context(), renewal(kept)); !granted[0] {
 			t.Fatal("the renewal is refused")
 		}
 		return b.job(lost.GetId()).GetAttempt() == 2
@@ -161,12 +161,12 @@ func TestRenewedLeaseGoesOnAndAnotherEnds(t *testing.T) {
 	if got := b.job(kept.GetId()); got.GetAttempt() != 1 || got.GetState() != jobpb.State_STATE_RUNNING {
 		t.Errorf("the renewed job is %v", got)
 	}
-	if granted := b.jobs.Renew(renewal(lost)); granted[0] {
+	if granted := b.jobs.Renew(b.Context(), renewal(lost)); granted[0] {
 		t.Error("the lease of a stale attempt is renewed")
 	}
 	stranger := renewal(kept)
 	stranger[0].RunnerId = "another"
-	if granted := b.jobs.Renew(stranger); granted[0] {
+	if granted := b.jobs.Renew(b.Context(), stranger); granted[0] {
 		t.Error("the lease is renewed for another runner")
 	}
 }
@@ -174,18 +174,18 @@ func TestRenewedLeaseGoesOnAndAnotherEnds(t *testing.T) {
 func TestNewLeaderStartsLeasesAfreshAndOthersSayNothing(t *testing.T) {
 	b := newBench(t, jobs.Config{})
 	b.attach("r", nil)
-	if b.jobs.Renew(nil) != nil {
+	if b.jobs.Renew(b.Context(), nil) != nil {
 		t.Error("a node that does not lead answers")
 	}
 	stop := b.lead(new(atomic.Int64))
 	job := b.running(b.submit(nil))
 	stop()
-	if b.jobs.Renew(renewal(job)) != nil {
+	if b.jobs.Renew(b.Context(), renewal(job)) != nil {
 		t.Error("a node that does not lead any more answers")
 	}
 	b.lead(new(atomic.Int64))
 	wait.For(t, patience, "the new leader's answer", func() bool {
-		granted := b.jobs.Renew(renewal(job))
+		granted := b.jobs.Renew(b.Context(), renewal(job))
 		return len(granted) == 1 && granted[0]
 	})
 }

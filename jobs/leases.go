@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -75,6 +76,38 @@ func (l *leases) expired(now time.Time) []*deploymentpb.Fence {
 		}
 	}
 	return fences
+}
+
+// aheadLimit bounds the wait for this node to have applied what another has.
+const aheadLimit = time.Second
+
+// awaitAttempts waits until the state knows every attempt that is to be
+// renewed: a follower may apply an assignment, and its runner ask for more time,
+// before the leader itself has applied it. It returns false if that takes too
+// long.
+func (l *leases) awaitAttempts(ctx context.Context, renewals []*nodepb.Renewal) bool {
+	bounded, cancel := context.WithTimeout(ctx, aheadLimit)
+	defer cancel()
+	for {
+		changes, known := state.NewWatchSet(), true
+		tx := l.store.Read().Watch(changes)
+		for _, renewal := range renewals {
+			job := tx.Job(renewal.GetFence().GetJobId()) // one that is not there has been pruned
+			known = known && (job == nil || job.GetAttempt() >= renewal.GetFence().GetAttempt())
+		}
+		if known {
+			return true
+		}
+		if changes.Wait(bounded) != nil {
+			return false
+		}
+	}
+}
+
+func (l *leases) isLeading() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leading
 }
 
 func (l *leases) renew(renewals []*nodepb.Renewal, now time.Time) []bool {

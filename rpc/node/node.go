@@ -29,7 +29,7 @@ type Cluster interface {
 // attempt is over. Anything but one answer per renewal means that this node is
 // not the leader.
 type Leases interface {
-	Renew(renewals []*nodepb.Renewal) []bool
+	Renew(ctx context.Context, renewals []*nodepb.Renewal) []bool
 }
 
 // Instances are those attached to this node.
@@ -89,8 +89,8 @@ func (s *Service) Confirm(context.Context, *nodepb.ConfirmRequest) (*nodepb.Conf
 }
 
 // RenewLeases renews leases as the leader.
-func (s *Service) RenewLeases(_ context.Context, req *nodepb.RenewLeasesRequest) (*nodepb.RenewLeasesResponse, error) {
-	granted := s.cfg.Leases.Renew(req.GetRenewals())
+func (s *Service) RenewLeases(ctx context.Context, req *nodepb.RenewLeasesRequest) (*nodepb.RenewLeasesResponse, error) {
+	granted := s.cfg.Leases.Renew(ctx, req.GetRenewals())
 	if len(granted) != len(req.GetRenewals()) {
 		return nil, errs.New(errs.Unavailable, "renew leases: this node is not the leader")
 	}

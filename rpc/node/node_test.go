@@ -31,7 +31,7 @@ func (p *parts) ApplyBatch(_ context.Context, commands []*commandpb.Command) ([]
 func (p *parts) ReadIndex(context.Context) (string, uint64, error) { return "epoch", 17, nil }
 func (p *parts) ConfirmTerm() uint64                               { return 4 }
 
-func (p *parts) Renew(renewals []*nodepb.Renewal) []bool {
+func (p *parts) Renew(_ context.Context, renewals []*nodepb.Renewal) []bool {
 	if !p.leader {
 		return nil
 	}

@@ -202,7 +202,7 @@ func (m *member) receive() error {
 
 // ping is the sign of life that an entrypoint gives each 10 s.
 func (m *member) ping() error {
-	up := []byte{4<<3 | 0, 1} // Up.ping = true
+	up := []byte{4 << 3, 1} // Up.ping = true
 	return m.write(appendFrame(nil, frameData, 0, streamAttach, message(up)))
 }
 
