@@ -48,6 +48,7 @@ func (o options) benchmarks() []benchmark {
 		{"up", measureUp},
 		{"attach", measureAttach},
 		{"fanout", measureFanout},
+		{"jobs", measureJobs},
 		{"write", o.measureWrites},
 		{"entrypoint", measureEntrypoint},
 		{"logs", measureLogs},

@@ -178,7 +178,7 @@ func rows() []row {
 		{"cmd/waypoint", "command", ""},
 		{"cmd/waypoint-entrypoint", "entrypoint version", ""},
 		{"test/harness", "api/clusterpb api/deploymentpb api/logspb api/projectpb client", "protobuf"},
-		{"test/bench", "api/clusterpb api/configpb api/deploymentpb api/entrypointpb api/versionpb client internal/ids protocol test/harness version", "protobuf sys"},
+		{"test/bench", "api/clusterpb api/configpb api/deploymentpb api/entrypointpb api/jobpb api/runnerpb api/versionpb client internal/ids protocol test/harness version", "protobuf sys"},
 		{"test/soak", "api/deploymentpb api/logspb test/harness", ""},
 		{"test/cluster", "", ""},
 		{"test/e2e", "", ""},
