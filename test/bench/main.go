@@ -50,6 +50,8 @@ func (o options) benchmarks() []benchmark {
 		{"fanout", measureFanout},
 		{"jobs", measureJobs},
 		{"write", o.measureWrites},
+		{"read", o.measureReads},
+		{"failover", o.measureFailover},
 		{"entrypoint", measureEntrypoint},
 		{"logs", measureLogs},
 	}

@@ -83,6 +83,11 @@ func begin(ctx context.Context, s system, l load) (*generator, error) {
 	return g, nil
 }
 
+// signal reaches the process, unless end has waited for it.
+func (g *generator) signal(which syscall.Signal) {
+	_ = g.cmd.Process.Signal(which) // it may have ended by itself
+}
+
 // end waits for the process, whose output must have been read.
 func (g *generator) end() error {
 	if err := g.cmd.Wait(); err != nil {
@@ -163,58 +168,4 @@ func cpuOf(pids []int) ([]time.Duration, error) {
 		used = append(used, u.CPU)
 	}
 	return used, nil
-}
-
-// own is our cluster as the object of load.
-type own struct{ *harness.Cluster }
-
-func (own) name() string { return "ours" }
-
-// generator is this very binary in another process, as the peer's generator is.
-func (s own) generator(ctx context.Context, l load) *exec.Cmd {
-	addrs := make([]string, 0, len(s.Nodes))
-	for _, n := range s.Nodes {
-		addrs = append(addrs, n.Addr)
-	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", loadCommand, "-addrs="+strings.Join(addrs, ","), "-ca="+s.CA,
-		fmt.Sprintf("-clients=%d", l.clients), "-op="+l.op, fmt.Sprintf("-for=%s", l.last))
-	if l.profile != "" {
-		cmd.Args = append(cmd.Args, "-profile="+l.profile+"-clients.pprof")
-	}
-	cmd.Env = append(os.Environ(), tokenVariable+"="+s.Token)
-	return cmd
-}
-
-func (s own) processes(ctx context.Context) ([]int, error) {
-	leader, err := s.Leader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pids := []int{leader.Pid()}
-	for _, n := range s.Nodes {
-		if n != leader {
-			pids = append(pids, n.Pid())
-		}
-	}
-	return pids, nil
-}
-
-func (s own) strike(ctx context.Context, how syscall.Signal) (struck, error) {
-	leader, err := s.Leader(ctx)
-	if err != nil {
-		return struck{}, err
-	}
-	k := struck{at: time.Now(), again: func(ctx context.Context) error {
-		if err := leader.Start(ctx); err != nil {
-			return err
-		}
-		return harness.Until(ctx, 30*time.Second, func() error { return s.Voters(ctx, len(s.Nodes)) })
-	}}
-	if how == syscall.SIGKILL {
-		leader.Kill()
-		return k, nil
-	}
-	ending, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	return k, leader.Terminate(ending)
 }

@@ -22,6 +22,11 @@ func (o options) measureWrites(ctx context.Context, c *harness.Cluster) ([]row, 
 	})
 }
 
+// measureReads measures linearizable reads of one variable.
+func (o options) measureReads(ctx context.Context, c *harness.Cluster) ([]row, error) {
+	return o.besideEtcd(ctx, c, "get", "reads", map[int]bar{1: {ratioAtLeast, 1}, 256: {ratioAtLeast, 1.5}})
+}
+
 // besideEtcd measures one operation with a few numbers of clients, ours and
 // etcd in turns.
 func (o options) besideEtcd(ctx context.Context, c *harness.Cluster, op, what string, bars map[int]bar) ([]row, error) {
