@@ -33,8 +33,9 @@ func Run(ctx context.Context, cfg Config) int {
 	for _, complaint := range cfg.complaints {
 		log.Warn(complaint)
 	}
+	// They stay caught: one that comes between here and the process's exit must
+	// not replace the exit status.
 	caught := catchSignals()
-	defer signal.Stop(caught)
 	if os.Getpid() != 1 {
 		if err := becomeSubreaper(); err != nil {
 			log.Debug("orphans will not be reaped", "cause", err)

@@ -174,6 +174,18 @@ func TestSignalsBeginTheEnd(t *testing.T) {
 		}
 		t.Logf("killed %s after the second signal, grace 1h", time.Since(began).Round(time.Millisecond))
 	})
+	t.Run("those that come late do not replace the exit status", func(t *testing.T) {
+		for range 20 {
+			p := start(t, launch{}, built.child, "say", "9")
+			p.prints("ready")
+			for !p.ended() {
+				_ = syscall.Kill(p.pid(), syscall.SIGTERM) // it may end at this moment
+			}
+			if got := p.code(); got != 9 {
+				t.Fatalf("exit status %d", got)
+			}
+		}
+	})
 	t.Run("a child that ends by itself needs no grace", func(t *testing.T) {
 		p := start(t, launch{}, built.child, "say", "9")
 		p.prints("ready")
