@@ -187,7 +187,7 @@ func rows() []row {
 		{"test/faults/disk", "", "fuse sys"},
 		{"test/faults", "", ""},
 		{"test/faults/check", "", "porcupine"},
-		{"test/faults/load", "api/configpb api/projectpb client errs protocol test/faults/check test/harness", "grpc"},
+		{"test/faults/load", "api/configpb api/jobpb api/logspb api/projectpb client errs internal/ids protocol test/faults/check test/harness", "grpc"},
 		{"test/imports", "", ""},
 		{"scripts/demo", "test/harness", ""},
 	}

@@ -122,3 +122,14 @@ func TestRegistersAreLinearizableWhenTheLeaderIsKilled(t *testing.T) {
 	c := startCluster(t)
 	runWhile(t, killLeader(t, c), NewRegisters(c))
 }
+
+func TestNothingIsLostWhenTheLeaderIsKilled(t *testing.T) {
+	c := startCluster(t)
+	apps := NewApps(c)
+	runWhile(t, killLeader(t, c), NewSet(c), apps, NewLogs(apps), NewExec(apps))
+}
+
+func TestJobsAreCompletedOnceWhenTheLeaderIsKilled(t *testing.T) {
+	c := startCluster(t)
+	runWhile(t, killLeader(t, c), NewJobs(c))
+}
