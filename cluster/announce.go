@@ -44,7 +44,7 @@ func (a *announcement) run(ctx context.Context) error {
 			close(a.ready)
 			return nil
 		case errs.Unauthenticated, errs.NotFound:
-			return fmt.Errorf("this node has been removed from the cluster and must join again with an empty data directory: %w", err)
+			return fmt.Errorf("%w: %w", errRemoved, err)
 		}
 		a.logger.Warn("the cluster does not know of this start yet", "error", err)
 		if pause.Wait(ctx) != nil {

@@ -43,6 +43,8 @@ type Cluster struct {
 	*roster       // Members, RaftPeers, Servers
 	*admission    // CreateJoinToken, AcceptJoin
 	*announcement // Ready
+	*removal      // RemoveNode, RemoveAsLeader
+	standing      *standing
 	open          closers
 }
 
@@ -200,6 +202,11 @@ func (c *Cluster) assemble() {
 	c.reads = newReads(c.node, c.following, c.peers, c.leadership.leading, c.roster.noLeader)
 	c.admission = &admission{node: c.node, writes: c.writes, roster: c.roster}
 	c.announcement.writes, c.announcement.peers = c.writes, c.peers
-	members := &membership{node: c.node, roster: c.roster}
+	c.standing = &standing{node: c.node, following: c.following, peers: c.peers, roster: c.roster}
+	c.removal = &removal{
+		node: c.node, following: c.following, leadership: c.leadership, peers: c.peers, roster: c.roster, writes: c.writes,
+		asked: make(chan *removalAsk),
+	}
+	members := &membership{node: c.node, roster: c.roster, removal: c.removal}
 	c.WhileLeader("membership", members.run)
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
 
 	"waypoint/api/clusterpb"
 	"waypoint/api/commandpb"
@@ -277,8 +279,23 @@ func (s nodeService) ReadIndex(ctx context.Context, _ *nodepb.ReadIndexRequest) 
 	return &nodepb.ReadIndexResponse{Epoch: epoch, Index: index}, errs.ToStatus(err)
 }
 
-func (s nodeService) Confirm(context.Context, *nodepb.ConfirmRequest) (*nodepb.ConfirmResponse, error) {
+// Confirm refuses strangers, as package serve does for every method.
+func (s nodeService) Confirm(ctx context.Context, _ *nodepb.ConfirmRequest) (*nodepb.ConfirmResponse, error) {
+	from, _ := peer.FromContext(ctx)
+	if _, ok := s.c.PeerIdentity(from.AuthInfo.(credentials.TLSInfo).State); !ok {
+		if err := s.c.Fresh(ctx); err != nil {
+			return nil, errs.ToStatus(err)
+		}
+		if _, ok := s.c.PeerIdentity(from.AuthInfo.(credentials.TLSInfo).State); !ok {
+			return nil, errs.ToStatus(errs.New(errs.Unauthenticated, "not a member"))
+		}
+	}
 	return &nodepb.ConfirmResponse{Term: s.c.ConfirmTerm()}, nil
+}
+
+func (s nodeService) RemoveNode(ctx context.Context, req *nodepb.RemoveNodeRequest) (*nodepb.RemoveNodeResponse, error) {
+	index, err := s.c.RemoveAsLeader(ctx, req)
+	return &nodepb.RemoveNodeResponse{Index: index}, errs.ToStatus(err)
 }
 
 type clusterService struct {

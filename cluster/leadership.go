@@ -38,6 +38,7 @@ type Leader interface {
 // tenure is one node's time as leader.
 type tenure struct {
 	term    uint64
+	since   time.Time
 	batches *proposer
 }
 
@@ -156,7 +157,7 @@ func (l *leadership) run(ctx context.Context) error {
 // reign is one tenure. It returns when that is over and all tasks have ended:
 // nil if leadership was lost.
 func (l *leadership) reign(ctx context.Context) error {
-	t := &tenure{term: l.raft.CurrentTerm(), batches: l.batches}
+	t := &tenure{term: l.raft.CurrentTerm(), since: time.Now(), batches: l.batches}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errLeadershipLost)
 	l.mu.Lock()

@@ -55,6 +55,24 @@ func (l *lookup) addrs(nodeID string) []string {
 	return out
 }
 
+// known tells whether there is such a node, as far as this one has heard.
+func (l *lookup) known(nodeID string) bool {
+	nodes := l.store.Read().Nodes()
+	for _, n := range nodes {
+		if n.GetId() == nodeID {
+			return true
+		}
+	}
+	if len(nodes) == 0 { // the state has not come back yet
+		for _, p := range l.remembered.Peers {
+			if p.ID == nodeID {
+				return true
+			}
+		}
+	}
+	return l.gossip.Node(nodeID) != nil
+}
+
 // gossipAddrs returns where the members' gossip may be, by node id.
 func (l *lookup) gossipAddrs() map[string]string {
 	out := make(map[string]string)

@@ -28,14 +28,14 @@ const (
 // contact with Raft decide.
 type membership struct {
 	*node
-	roster *roster
+	roster  *roster
+	removal *removal
 }
 
 // watch is what one tenure remembers.
 type watch struct {
 	*membership
 	lead    Leader
-	began   time.Time
 	healthy map[string]time.Time // non-voters, since when
 	gone    map[string]time.Time // members, since when
 }
@@ -43,7 +43,7 @@ type watch struct {
 // run looks after the membership while this node leads.
 func (m *membership) run(ctx context.Context, lead Leader) error {
 	w := &watch{
-		membership: m, lead: lead, began: time.Now(),
+		membership: m, lead: lead,
 		healthy: make(map[string]time.Time), gone: make(map[string]time.Time),
 	}
 	tick := time.NewTicker(m.tune.Tick)
@@ -57,6 +57,8 @@ func (m *membership) run(ctx context.Context, lead Leader) error {
 		select {
 		case <-tick.C:
 		case <-m.stirred:
+		case ask := <-m.removal.asked:
+			w.discharge(ctx, ask)
 		case <-ctx.Done():
 			return nil
 		}
@@ -109,11 +111,11 @@ func since(times map[string]time.Time, id string, holds bool, now time.Time) {
 }
 
 // recent is how fresh contact with Raft must be to count.
-func (w *watch) recent() time.Duration { return 4 * w.tune.Heartbeat }
+func (n *node) recent() time.Duration { return 4 * n.tune.Heartbeat }
 
-func (w *watch) inContact(id string, now time.Time) bool {
-	c, ok := w.trans.Contact(raft.ServerID(id))
-	return ok && now.Sub(c.At) < w.recent()
+func (n *node) inContact(id string, now time.Time) bool {
+	c, ok := n.trans.Contact(raft.ServerID(id))
+	return ok && now.Sub(c.At) < n.recent()
 }
 
 // away tells whether both gossip and Raft miss a node.
@@ -242,7 +244,12 @@ func spare(s raft.Server, servers map[string]raft.Server, there func(id string) 
 	if s.Suffrage != raft.Voter {
 		return true
 	}
-	voters, present := 0, 0
+	voters, present := others(s, servers, there)
+	return present >= majority(voters)
+}
+
+// others counts the voters beside s, and how many of them are there.
+func others(s raft.Server, servers map[string]raft.Server, there func(id string) bool) (voters, present int) {
 	for id, other := range servers {
 		if other.Suffrage != raft.Voter || other.ID == s.ID {
 			continue
@@ -252,5 +259,7 @@ func spare(s raft.Server, servers map[string]raft.Server, there func(id string) 
 			present++
 		}
 	}
-	return present >= voters/2+1
+	return voters, present
 }
+
+func majority(voters int) int { return voters/2 + 1 }

@@ -57,7 +57,7 @@ func (p *peers) conn(nodeID string) (*grpc.ClientConn, error) {
 	if conn, ok := p.conns[nodeID]; ok {
 		return conn, nil
 	}
-	if p.store.Read().Node(nodeID) == nil && p.gossip.Node(nodeID) == nil {
+	if !p.known(nodeID) {
 		return nil, errs.New(errs.NotFound, "there is no node %s", nodeID)
 	}
 	conn, err := grpc.NewClient("passthrough:///"+nodeID, p.options(nodeID)...)
@@ -96,9 +96,8 @@ func (p *peers) options(nodeID string) []grpc.DialOption {
 func (p *peers) prune() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	tx := p.store.Read()
 	for id, conn := range p.conns {
-		if tx.Node(id) == nil && p.gossip.Node(id) == nil {
+		if !p.known(id) {
 			conn.Close()
 			delete(p.conns, id)
 		}

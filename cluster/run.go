@@ -33,6 +33,10 @@ func (c *Cluster) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		err = c.leaveOrDie(context.WithoutCancel(ctx))
 	case err = <-failed:
+		if errors.Is(err, errRemoved) {
+			// What is attached here can still move.
+			err = errors.Join(err, c.leaveOrDie(context.WithoutCancel(ctx)))
+		}
 	case <-c.dead.done:
 		err = c.dead.err
 	}
@@ -59,6 +63,7 @@ func (c *Cluster) parts() []part {
 		{"read index", c.reads.remote.run},
 		{"announcement", c.announcement.run},
 		{"addresses", c.announcement.remember},
+		{"standing", c.standing.run},
 		{"peer connections", c.tend},
 	}
 }

@@ -77,6 +77,7 @@ func commands() []entry {
 		{"operator members", "", operatorMembersCommand},
 		{"operator raft", "", group("operator raft", "The consensus group", "waypoint operator raft list-peers")},
 		{"operator raft list-peers", "", operatorRaftListPeersCommand},
+		{"operator raft remove-peer", "", operatorRaftRemovePeerCommand},
 		{"operator token", "", group("operator token", "Tokens, from a node's own host", "waypoint operator token recover -data-dir=n1")},
 		{"operator token recover", "", operatorTokenRecoverCommand},
 		{"token", groupCluster, group("token", "Tokens of users and runners", "waypoint token list")},

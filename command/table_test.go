@@ -95,6 +95,7 @@ func TestMisuseIsExitCodeTwo(t *testing.T) {
 		{[]string{"config", "policy", "-reload=never"}, "restart, signal, next-start"},
 		{[]string{"config", "policy", "web"}, `unexpected argument "web"`},
 		{[]string{"operator", "raft"}, "list-peers"},
+		{[]string{"operator", "raft", "remove-peer"}, "NAME or ID"},
 		{[]string{"status", "-no-such-flag"}, "no-such-flag"},
 		{[]string{"status", "everything"}, `unexpected argument "everything"`},
 		{[]string{"status", "-timeout=soon"}, "soon"},

@@ -764,6 +764,102 @@ func (x *JoinResponse) GetActiveNodeVersion() uint32 {
 	return 0
 }
 
+type RemoveNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`    // id or name
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"` // also if the voters that are left and answer are too few
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_api_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemoveNodeRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RemoveNodeRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RemoveNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // as it was; only the id if it had been removed before
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_api_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RemoveNodeResponse) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
 type ServersRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -772,7 +868,7 @@ type ServersRequest struct {
 
 func (x *ServersRequest) Reset() {
 	*x = ServersRequest{}
-	mi := &file_api_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +880,7 @@ func (x *ServersRequest) String() string {
 func (*ServersRequest) ProtoMessage() {}
 
 func (x *ServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_clusterpb_cluster_proto_msgTypes[11]
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +893,7 @@ func (x *ServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServersRequest.ProtoReflect.Descriptor instead.
 func (*ServersRequest) Descriptor() ([]byte, []int) {
-	return file_api_clusterpb_cluster_proto_rawDescGZIP(), []int{11}
+	return file_api_clusterpb_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 type ServersResponse struct {
@@ -809,7 +905,7 @@ type ServersResponse struct {
 
 func (x *ServersResponse) Reset() {
 	*x = ServersResponse{}
-	mi := &file_api_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +917,7 @@ func (x *ServersResponse) String() string {
 func (*ServersResponse) ProtoMessage() {}
 
 func (x *ServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_clusterpb_cluster_proto_msgTypes[12]
+	mi := &file_api_clusterpb_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +930,7 @@ func (x *ServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServersResponse.ProtoReflect.Descriptor instead.
 func (*ServersResponse) Descriptor() ([]byte, []int) {
-	return file_api_clusterpb_cluster_proto_rawDescGZIP(), []int{12}
+	return file_api_clusterpb_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ServersResponse) GetAddrs() []string {
@@ -905,10 +1001,15 @@ const file_api_clusterpb_cluster_proto_rawDesc = "" +
 	"\n" +
 	"gossip_key\x18\x05 \x01(\fR\tgossipKey\x12,\n" +
 	"\x05nodes\x18\x06 \x03(\v2\x16.waypoint.cluster.NodeR\x05nodes\x12.\n" +
-	"\x13active_node_version\x18\a \x01(\rR\x11activeNodeVersion\"\x10\n" +
+	"\x13active_node_version\x18\a \x01(\rR\x11activeNodeVersion\"=\n" +
+	"\x11RemoveNodeRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"@\n" +
+	"\x12RemoveNodeResponse\x12*\n" +
+	"\x04node\x18\x01 \x01(\v2\x16.waypoint.cluster.NodeR\x04node\"\x10\n" +
 	"\x0eServersRequest\"'\n" +
 	"\x0fServersResponse\x12\x14\n" +
-	"\x05addrs\x18\x01 \x03(\tR\x05addrs2\xed\x03\n" +
+	"\x05addrs\x18\x01 \x03(\tR\x05addrs2\xd1\x04\n" +
 	"\aCluster\x12[\n" +
 	"\aMembers\x12 .waypoint.cluster.MembersRequest\x1a!.waypoint.cluster.MembersResponse\"\v\xea\xe0\x18\a\n" +
 	"\x01\x02\x10\x02\x18\x01\x12a\n" +
@@ -917,7 +1018,10 @@ const file_api_clusterpb_cluster_proto_rawDesc = "" +
 	"\x0fCreateJoinToken\x12(.waypoint.cluster.CreateJoinTokenRequest\x1a).waypoint.cluster.CreateJoinTokenResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x02\x10\x02\x12]\n" +
 	"\aServers\x12 .waypoint.cluster.ServersRequest\x1a!.waypoint.cluster.ServersResponse\"\r\xea\xe0\x18\t\n" +
-	"\x03\x02\x03\x04\x10\x01\x18\x01\x12P\n" +
+	"\x03\x02\x03\x04\x10\x01\x18\x01\x12b\n" +
+	"\n" +
+	"RemoveNode\x12#.waypoint.cluster.RemoveNodeRequest\x1a$.waypoint.cluster.RemoveNodeResponse\"\t\xea\xe0\x18\x05\n" +
+	"\x01\x02\x10\x02\x12P\n" +
 	"\x04Join\x12\x1d.waypoint.cluster.JoinRequest\x1a\x1e.waypoint.cluster.JoinResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x01\x10\x04B\x18Z\x16waypoint/api/clusterpbb\x06proto3"
 
@@ -933,7 +1037,7 @@ func file_api_clusterpb_cluster_proto_rawDescGZIP() []byte {
 	return file_api_clusterpb_cluster_proto_rawDescData
 }
 
-var file_api_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_api_clusterpb_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_api_clusterpb_cluster_proto_goTypes = []any{
 	(*Node)(nil),                    // 0: waypoint.cluster.Node
 	(*Member)(nil),                  // 1: waypoint.cluster.Member
@@ -946,38 +1050,43 @@ var file_api_clusterpb_cluster_proto_goTypes = []any{
 	(*CreateJoinTokenResponse)(nil), // 8: waypoint.cluster.CreateJoinTokenResponse
 	(*JoinRequest)(nil),             // 9: waypoint.cluster.JoinRequest
 	(*JoinResponse)(nil),            // 10: waypoint.cluster.JoinResponse
-	(*ServersRequest)(nil),          // 11: waypoint.cluster.ServersRequest
-	(*ServersResponse)(nil),         // 12: waypoint.cluster.ServersResponse
-	(*versionpb.Build)(nil),         // 13: waypoint.version.Build
-	(*timestamppb.Timestamp)(nil),   // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 15: google.protobuf.Duration
+	(*RemoveNodeRequest)(nil),       // 11: waypoint.cluster.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),      // 12: waypoint.cluster.RemoveNodeResponse
+	(*ServersRequest)(nil),          // 13: waypoint.cluster.ServersRequest
+	(*ServersResponse)(nil),         // 14: waypoint.cluster.ServersResponse
+	(*versionpb.Build)(nil),         // 15: waypoint.version.Build
+	(*timestamppb.Timestamp)(nil),   // 16: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 17: google.protobuf.Duration
 }
 var file_api_clusterpb_cluster_proto_depIdxs = []int32{
-	13, // 0: waypoint.cluster.Node.build:type_name -> waypoint.version.Build
-	14, // 1: waypoint.cluster.Node.joined_at:type_name -> google.protobuf.Timestamp
-	14, // 2: waypoint.cluster.Node.booted_at:type_name -> google.protobuf.Timestamp
+	15, // 0: waypoint.cluster.Node.build:type_name -> waypoint.version.Build
+	16, // 1: waypoint.cluster.Node.joined_at:type_name -> google.protobuf.Timestamp
+	16, // 2: waypoint.cluster.Node.booted_at:type_name -> google.protobuf.Timestamp
 	0,  // 3: waypoint.cluster.Member.node:type_name -> waypoint.cluster.Node
 	1,  // 4: waypoint.cluster.MembersResponse.members:type_name -> waypoint.cluster.Member
 	4,  // 5: waypoint.cluster.RaftPeersResponse.peers:type_name -> waypoint.cluster.Peer
-	15, // 6: waypoint.cluster.CreateJoinTokenRequest.lifetime:type_name -> google.protobuf.Duration
-	14, // 7: waypoint.cluster.CreateJoinTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	17, // 6: waypoint.cluster.CreateJoinTokenRequest.lifetime:type_name -> google.protobuf.Duration
+	16, // 7: waypoint.cluster.CreateJoinTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
 	0,  // 8: waypoint.cluster.JoinRequest.node:type_name -> waypoint.cluster.Node
 	0,  // 9: waypoint.cluster.JoinResponse.nodes:type_name -> waypoint.cluster.Node
-	2,  // 10: waypoint.cluster.Cluster.Members:input_type -> waypoint.cluster.MembersRequest
-	5,  // 11: waypoint.cluster.Cluster.RaftPeers:input_type -> waypoint.cluster.RaftPeersRequest
-	7,  // 12: waypoint.cluster.Cluster.CreateJoinToken:input_type -> waypoint.cluster.CreateJoinTokenRequest
-	11, // 13: waypoint.cluster.Cluster.Servers:input_type -> waypoint.cluster.ServersRequest
-	9,  // 14: waypoint.cluster.Cluster.Join:input_type -> waypoint.cluster.JoinRequest
-	3,  // 15: waypoint.cluster.Cluster.Members:output_type -> waypoint.cluster.MembersResponse
-	6,  // 16: waypoint.cluster.Cluster.RaftPeers:output_type -> waypoint.cluster.RaftPeersResponse
-	8,  // 17: waypoint.cluster.Cluster.CreateJoinToken:output_type -> waypoint.cluster.CreateJoinTokenResponse
-	12, // 18: waypoint.cluster.Cluster.Servers:output_type -> waypoint.cluster.ServersResponse
-	10, // 19: waypoint.cluster.Cluster.Join:output_type -> waypoint.cluster.JoinResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	0,  // 10: waypoint.cluster.RemoveNodeResponse.node:type_name -> waypoint.cluster.Node
+	2,  // 11: waypoint.cluster.Cluster.Members:input_type -> waypoint.cluster.MembersRequest
+	5,  // 12: waypoint.cluster.Cluster.RaftPeers:input_type -> waypoint.cluster.RaftPeersRequest
+	7,  // 13: waypoint.cluster.Cluster.CreateJoinToken:input_type -> waypoint.cluster.CreateJoinTokenRequest
+	13, // 14: waypoint.cluster.Cluster.Servers:input_type -> waypoint.cluster.ServersRequest
+	11, // 15: waypoint.cluster.Cluster.RemoveNode:input_type -> waypoint.cluster.RemoveNodeRequest
+	9,  // 16: waypoint.cluster.Cluster.Join:input_type -> waypoint.cluster.JoinRequest
+	3,  // 17: waypoint.cluster.Cluster.Members:output_type -> waypoint.cluster.MembersResponse
+	6,  // 18: waypoint.cluster.Cluster.RaftPeers:output_type -> waypoint.cluster.RaftPeersResponse
+	8,  // 19: waypoint.cluster.Cluster.CreateJoinToken:output_type -> waypoint.cluster.CreateJoinTokenResponse
+	14, // 20: waypoint.cluster.Cluster.Servers:output_type -> waypoint.cluster.ServersResponse
+	12, // 21: waypoint.cluster.Cluster.RemoveNode:output_type -> waypoint.cluster.RemoveNodeResponse
+	10, // 22: waypoint.cluster.Cluster.Join:output_type -> waypoint.cluster.JoinResponse
+	17, // [17:23] is the sub-list for method output_type
+	11, // [11:17] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_api_clusterpb_cluster_proto_init() }
@@ -991,7 +1100,7 @@ func file_api_clusterpb_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_clusterpb_cluster_proto_rawDesc), len(file_api_clusterpb_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,6 +25,7 @@ const (
 	Cluster_RaftPeers_FullMethodName       = "/waypoint.cluster.Cluster/RaftPeers"
 	Cluster_CreateJoinToken_FullMethodName = "/waypoint.cluster.Cluster/CreateJoinToken"
 	Cluster_Servers_FullMethodName         = "/waypoint.cluster.Cluster/Servers"
+	Cluster_RemoveNode_FullMethodName      = "/waypoint.cluster.Cluster/RemoveNode"
 	Cluster_Join_FullMethodName            = "/waypoint.cluster.Cluster/Join"
 )
 
@@ -36,6 +37,8 @@ type ClusterClient interface {
 	RaftPeers(ctx context.Context, in *RaftPeersRequest, opts ...grpc.CallOption) (*RaftPeersResponse, error)
 	CreateJoinToken(ctx context.Context, in *CreateJoinTokenRequest, opts ...grpc.CallOption) (*CreateJoinTokenResponse, error)
 	Servers(ctx context.Context, in *ServersRequest, opts ...grpc.CallOption) (*ServersResponse, error)
+	// RemoveNode takes a node's vote, its membership and its name away.
+	RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error)
 	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 }
 
@@ -87,6 +90,16 @@ func (c *clusterClient) Servers(ctx context.Context, in *ServersRequest, opts ..
 	return out, nil
 }
 
+func (c *clusterClient) RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveNodeResponse)
+	err := c.cc.Invoke(ctx, Cluster_RemoveNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *clusterClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(JoinResponse)
@@ -105,6 +118,8 @@ type ClusterServer interface {
 	RaftPeers(context.Context, *RaftPeersRequest) (*RaftPeersResponse, error)
 	CreateJoinToken(context.Context, *CreateJoinTokenRequest) (*CreateJoinTokenResponse, error)
 	Servers(context.Context, *ServersRequest) (*ServersResponse, error)
+	// RemoveNode takes a node's vote, its membership and its name away.
+	RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error)
 	Join(context.Context, *JoinRequest) (*JoinResponse, error)
 	mustEmbedUnimplementedClusterServer()
 }
@@ -127,6 +142,9 @@ func (UnimplementedClusterServer) CreateJoinToken(context.Context, *CreateJoinTo
 }
 func (UnimplementedClusterServer) Servers(context.Context, *ServersRequest) (*ServersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Servers not implemented")
+}
+func (UnimplementedClusterServer) RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveNode not implemented")
 }
 func (UnimplementedClusterServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
@@ -224,6 +242,24 @@ func _Cluster_Servers_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Cluster_RemoveNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServer).RemoveNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Cluster_RemoveNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServer).RemoveNode(ctx, req.(*RemoveNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Cluster_Join_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(JoinRequest)
 	if err := dec(in); err != nil {
@@ -264,6 +300,10 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Servers",
 			Handler:    _Cluster_Servers_Handler,
+		},
+		{
+			MethodName: "RemoveNode",
+			Handler:    _Cluster_RemoveNode_Handler,
 		},
 		{
 			MethodName: "Join",

@@ -294,6 +294,119 @@ func (x *ConfirmResponse) GetTerm() uint64 {
 	return 0
 }
 
+// RemoveNodeRequest is a user's wish, with the user's token and request id.
+type RemoveNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NodeId        string                 `protobuf:"bytes,1,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	RequestId     string                 `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	TokenId       string                 `protobuf:"bytes,4,opt,name=token_id,json=tokenId,proto3" json:"token_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeRequest) Reset() {
+	*x = RemoveNodeRequest{}
+	mi := &file_api_nodepb_node_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeRequest) ProtoMessage() {}
+
+func (x *RemoveNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_nodepb_node_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeRequest.ProtoReflect.Descriptor instead.
+func (*RemoveNodeRequest) Descriptor() ([]byte, []int) {
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RemoveNodeRequest) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+func (x *RemoveNodeRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *RemoveNodeRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RemoveNodeRequest) GetTokenId() string {
+	if x != nil {
+		return x.TokenId
+	}
+	return ""
+}
+
+type RemoveNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the command
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveNodeResponse) Reset() {
+	*x = RemoveNodeResponse{}
+	mi := &file_api_nodepb_node_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveNodeResponse) ProtoMessage() {}
+
+func (x *RemoveNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_nodepb_node_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveNodeResponse.ProtoReflect.Descriptor instead.
+func (*RemoveNodeResponse) Descriptor() ([]byte, []int) {
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RemoveNodeResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type RenewLeasesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Renewals      []*Renewal             `protobuf:"bytes,1,rep,name=renewals,proto3" json:"renewals,omitempty"`
@@ -303,7 +416,7 @@ type RenewLeasesRequest struct {
 
 func (x *RenewLeasesRequest) Reset() {
 	*x = RenewLeasesRequest{}
-	mi := &file_api_nodepb_node_proto_msgTypes[6]
+	mi := &file_api_nodepb_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +428,7 @@ func (x *RenewLeasesRequest) String() string {
 func (*RenewLeasesRequest) ProtoMessage() {}
 
 func (x *RenewLeasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_nodepb_node_proto_msgTypes[6]
+	mi := &file_api_nodepb_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +441,7 @@ func (x *RenewLeasesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeasesRequest.ProtoReflect.Descriptor instead.
 func (*RenewLeasesRequest) Descriptor() ([]byte, []int) {
-	return file_api_nodepb_node_proto_rawDescGZIP(), []int{6}
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RenewLeasesRequest) GetRenewals() []*Renewal {
@@ -348,7 +461,7 @@ type Renewal struct {
 
 func (x *Renewal) Reset() {
 	*x = Renewal{}
-	mi := &file_api_nodepb_node_proto_msgTypes[7]
+	mi := &file_api_nodepb_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -360,7 +473,7 @@ func (x *Renewal) String() string {
 func (*Renewal) ProtoMessage() {}
 
 func (x *Renewal) ProtoReflect() protoreflect.Message {
-	mi := &file_api_nodepb_node_proto_msgTypes[7]
+	mi := &file_api_nodepb_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -373,7 +486,7 @@ func (x *Renewal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renewal.ProtoReflect.Descriptor instead.
 func (*Renewal) Descriptor() ([]byte, []int) {
-	return file_api_nodepb_node_proto_rawDescGZIP(), []int{7}
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Renewal) GetFence() *deploymentpb.Fence {
@@ -399,7 +512,7 @@ type RenewLeasesResponse struct {
 
 func (x *RenewLeasesResponse) Reset() {
 	*x = RenewLeasesResponse{}
-	mi := &file_api_nodepb_node_proto_msgTypes[8]
+	mi := &file_api_nodepb_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +524,7 @@ func (x *RenewLeasesResponse) String() string {
 func (*RenewLeasesResponse) ProtoMessage() {}
 
 func (x *RenewLeasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_nodepb_node_proto_msgTypes[8]
+	mi := &file_api_nodepb_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +537,7 @@ func (x *RenewLeasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewLeasesResponse.ProtoReflect.Descriptor instead.
 func (*RenewLeasesResponse) Descriptor() ([]byte, []int) {
-	return file_api_nodepb_node_proto_rawDescGZIP(), []int{8}
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RenewLeasesResponse) GetGranted() []bool {
@@ -448,7 +561,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_api_nodepb_node_proto_msgTypes[9]
+	mi := &file_api_nodepb_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +573,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_nodepb_node_proto_msgTypes[9]
+	mi := &file_api_nodepb_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +586,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_api_nodepb_node_proto_rawDescGZIP(), []int{9}
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LogsRequest) GetInstanceId() string {
@@ -521,7 +634,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_api_nodepb_node_proto_msgTypes[10]
+	mi := &file_api_nodepb_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +646,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_nodepb_node_proto_msgTypes[10]
+	mi := &file_api_nodepb_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +659,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_api_nodepb_node_proto_rawDescGZIP(), []int{10}
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LogsResponse) GetBatch() *logspb.Batch {
@@ -573,7 +686,7 @@ type JobOutputRequest struct {
 
 func (x *JobOutputRequest) Reset() {
 	*x = JobOutputRequest{}
-	mi := &file_api_nodepb_node_proto_msgTypes[11]
+	mi := &file_api_nodepb_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -585,7 +698,7 @@ func (x *JobOutputRequest) String() string {
 func (*JobOutputRequest) ProtoMessage() {}
 
 func (x *JobOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_nodepb_node_proto_msgTypes[11]
+	mi := &file_api_nodepb_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -598,7 +711,7 @@ func (x *JobOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobOutputRequest.ProtoReflect.Descriptor instead.
 func (*JobOutputRequest) Descriptor() ([]byte, []int) {
-	return file_api_nodepb_node_proto_rawDescGZIP(), []int{11}
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *JobOutputRequest) GetFence() *deploymentpb.Fence {
@@ -627,7 +740,7 @@ type JobOutputResponse struct {
 
 func (x *JobOutputResponse) Reset() {
 	*x = JobOutputResponse{}
-	mi := &file_api_nodepb_node_proto_msgTypes[12]
+	mi := &file_api_nodepb_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +752,7 @@ func (x *JobOutputResponse) String() string {
 func (*JobOutputResponse) ProtoMessage() {}
 
 func (x *JobOutputResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_nodepb_node_proto_msgTypes[12]
+	mi := &file_api_nodepb_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +765,7 @@ func (x *JobOutputResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobOutputResponse.ProtoReflect.Descriptor instead.
 func (*JobOutputResponse) Descriptor() ([]byte, []int) {
-	return file_api_nodepb_node_proto_rawDescGZIP(), []int{12}
+	return file_api_nodepb_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JobOutputResponse) GetData() []byte {
@@ -699,7 +812,15 @@ const file_api_nodepb_node_proto_rawDesc = "" +
 	"\x0eConfirmRequest\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\"%\n" +
 	"\x0fConfirmResponse\x12\x12\n" +
-	"\x04term\x18\x01 \x01(\x04R\x04term\"H\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\"|\n" +
+	"\x11RemoveNodeRequest\x12\x17\n" +
+	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x19\n" +
+	"\btoken_id\x18\x04 \x01(\tR\atokenId\"*\n" +
+	"\x12RemoveNodeResponse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"H\n" +
 	"\x12RenewLeasesRequest\x122\n" +
 	"\brenewals\x18\x01 \x03(\v2\x16.waypoint.node.RenewalR\brenewals\"X\n" +
 	"\aRenewal\x120\n" +
@@ -724,13 +845,16 @@ const file_api_nodepb_node_proto_rawDesc = "" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x14\n" +
 	"\x05ended\x18\x03 \x01(\bR\x05ended\x12\x1c\n" +
-	"\theartbeat\x18\x04 \x01(\bR\theartbeat2\xdc\x04\n" +
+	"\theartbeat\x18\x04 \x01(\bR\theartbeat2\xba\x05\n" +
 	"\vNodeService\x12M\n" +
 	"\x05Apply\x12\x1b.waypoint.node.ApplyRequest\x1a\x1c.waypoint.node.ApplyResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x05\x10\x04\x12Y\n" +
 	"\tReadIndex\x12\x1f.waypoint.node.ReadIndexRequest\x1a .waypoint.node.ReadIndexResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x05\x10\x04\x12S\n" +
 	"\aConfirm\x12\x1d.waypoint.node.ConfirmRequest\x1a\x1e.waypoint.node.ConfirmResponse\"\t\xea\xe0\x18\x05\n" +
+	"\x01\x05\x10\x04\x12\\\n" +
+	"\n" +
+	"RemoveNode\x12 .waypoint.node.RemoveNodeRequest\x1a!.waypoint.node.RemoveNodeResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x05\x10\x04\x12_\n" +
 	"\vRenewLeases\x12!.waypoint.node.RenewLeasesRequest\x1a\".waypoint.node.RenewLeasesResponse\"\t\xea\xe0\x18\x05\n" +
 	"\x01\x05\x10\x04\x12L\n" +
@@ -753,7 +877,7 @@ func file_api_nodepb_node_proto_rawDescGZIP() []byte {
 	return file_api_nodepb_node_proto_rawDescData
 }
 
-var file_api_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_api_nodepb_node_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_api_nodepb_node_proto_goTypes = []any{
 	(*ApplyRequest)(nil),        // 0: waypoint.node.ApplyRequest
 	(*ApplyResponse)(nil),       // 1: waypoint.node.ApplyResponse
@@ -761,43 +885,47 @@ var file_api_nodepb_node_proto_goTypes = []any{
 	(*ReadIndexResponse)(nil),   // 3: waypoint.node.ReadIndexResponse
 	(*ConfirmRequest)(nil),      // 4: waypoint.node.ConfirmRequest
 	(*ConfirmResponse)(nil),     // 5: waypoint.node.ConfirmResponse
-	(*RenewLeasesRequest)(nil),  // 6: waypoint.node.RenewLeasesRequest
-	(*Renewal)(nil),             // 7: waypoint.node.Renewal
-	(*RenewLeasesResponse)(nil), // 8: waypoint.node.RenewLeasesResponse
-	(*LogsRequest)(nil),         // 9: waypoint.node.LogsRequest
-	(*LogsResponse)(nil),        // 10: waypoint.node.LogsResponse
-	(*JobOutputRequest)(nil),    // 11: waypoint.node.JobOutputRequest
-	(*JobOutputResponse)(nil),   // 12: waypoint.node.JobOutputResponse
-	(*commandpb.Command)(nil),   // 13: waypoint.command.Command
-	(*commandpb.Result)(nil),    // 14: waypoint.command.Result
-	(*deploymentpb.Fence)(nil),  // 15: waypoint.deployment.Fence
-	(*logspb.Batch)(nil),        // 16: waypoint.logs.Batch
-	(*execpb.Input)(nil),        // 17: waypoint.exec.Input
-	(*execpb.Output)(nil),       // 18: waypoint.exec.Output
+	(*RemoveNodeRequest)(nil),   // 6: waypoint.node.RemoveNodeRequest
+	(*RemoveNodeResponse)(nil),  // 7: waypoint.node.RemoveNodeResponse
+	(*RenewLeasesRequest)(nil),  // 8: waypoint.node.RenewLeasesRequest
+	(*Renewal)(nil),             // 9: waypoint.node.Renewal
+	(*RenewLeasesResponse)(nil), // 10: waypoint.node.RenewLeasesResponse
+	(*LogsRequest)(nil),         // 11: waypoint.node.LogsRequest
+	(*LogsResponse)(nil),        // 12: waypoint.node.LogsResponse
+	(*JobOutputRequest)(nil),    // 13: waypoint.node.JobOutputRequest
+	(*JobOutputResponse)(nil),   // 14: waypoint.node.JobOutputResponse
+	(*commandpb.Command)(nil),   // 15: waypoint.command.Command
+	(*commandpb.Result)(nil),    // 16: waypoint.command.Result
+	(*deploymentpb.Fence)(nil),  // 17: waypoint.deployment.Fence
+	(*logspb.Batch)(nil),        // 18: waypoint.logs.Batch
+	(*execpb.Input)(nil),        // 19: waypoint.exec.Input
+	(*execpb.Output)(nil),       // 20: waypoint.exec.Output
 }
 var file_api_nodepb_node_proto_depIdxs = []int32{
-	13, // 0: waypoint.node.ApplyRequest.commands:type_name -> waypoint.command.Command
-	14, // 1: waypoint.node.ApplyResponse.results:type_name -> waypoint.command.Result
-	7,  // 2: waypoint.node.RenewLeasesRequest.renewals:type_name -> waypoint.node.Renewal
-	15, // 3: waypoint.node.Renewal.fence:type_name -> waypoint.deployment.Fence
-	16, // 4: waypoint.node.LogsResponse.batch:type_name -> waypoint.logs.Batch
-	15, // 5: waypoint.node.JobOutputRequest.fence:type_name -> waypoint.deployment.Fence
+	15, // 0: waypoint.node.ApplyRequest.commands:type_name -> waypoint.command.Command
+	16, // 1: waypoint.node.ApplyResponse.results:type_name -> waypoint.command.Result
+	9,  // 2: waypoint.node.RenewLeasesRequest.renewals:type_name -> waypoint.node.Renewal
+	17, // 3: waypoint.node.Renewal.fence:type_name -> waypoint.deployment.Fence
+	18, // 4: waypoint.node.LogsResponse.batch:type_name -> waypoint.logs.Batch
+	17, // 5: waypoint.node.JobOutputRequest.fence:type_name -> waypoint.deployment.Fence
 	0,  // 6: waypoint.node.NodeService.Apply:input_type -> waypoint.node.ApplyRequest
 	2,  // 7: waypoint.node.NodeService.ReadIndex:input_type -> waypoint.node.ReadIndexRequest
 	4,  // 8: waypoint.node.NodeService.Confirm:input_type -> waypoint.node.ConfirmRequest
-	6,  // 9: waypoint.node.NodeService.RenewLeases:input_type -> waypoint.node.RenewLeasesRequest
-	9,  // 10: waypoint.node.NodeService.Logs:input_type -> waypoint.node.LogsRequest
-	17, // 11: waypoint.node.NodeService.Exec:input_type -> waypoint.exec.Input
-	11, // 12: waypoint.node.NodeService.JobOutput:input_type -> waypoint.node.JobOutputRequest
-	1,  // 13: waypoint.node.NodeService.Apply:output_type -> waypoint.node.ApplyResponse
-	3,  // 14: waypoint.node.NodeService.ReadIndex:output_type -> waypoint.node.ReadIndexResponse
-	5,  // 15: waypoint.node.NodeService.Confirm:output_type -> waypoint.node.ConfirmResponse
-	8,  // 16: waypoint.node.NodeService.RenewLeases:output_type -> waypoint.node.RenewLeasesResponse
-	10, // 17: waypoint.node.NodeService.Logs:output_type -> waypoint.node.LogsResponse
-	18, // 18: waypoint.node.NodeService.Exec:output_type -> waypoint.exec.Output
-	12, // 19: waypoint.node.NodeService.JobOutput:output_type -> waypoint.node.JobOutputResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
+	6,  // 9: waypoint.node.NodeService.RemoveNode:input_type -> waypoint.node.RemoveNodeRequest
+	8,  // 10: waypoint.node.NodeService.RenewLeases:input_type -> waypoint.node.RenewLeasesRequest
+	11, // 11: waypoint.node.NodeService.Logs:input_type -> waypoint.node.LogsRequest
+	19, // 12: waypoint.node.NodeService.Exec:input_type -> waypoint.exec.Input
+	13, // 13: waypoint.node.NodeService.JobOutput:input_type -> waypoint.node.JobOutputRequest
+	1,  // 14: waypoint.node.NodeService.Apply:output_type -> waypoint.node.ApplyResponse
+	3,  // 15: waypoint.node.NodeService.ReadIndex:output_type -> waypoint.node.ReadIndexResponse
+	5,  // 16: waypoint.node.NodeService.Confirm:output_type -> waypoint.node.ConfirmResponse
+	7,  // 17: waypoint.node.NodeService.RemoveNode:output_type -> waypoint.node.RemoveNodeResponse
+	10, // 18: waypoint.node.NodeService.RenewLeases:output_type -> waypoint.node.RenewLeasesResponse
+	12, // 19: waypoint.node.NodeService.Logs:output_type -> waypoint.node.LogsResponse
+	20, // 20: waypoint.node.NodeService.Exec:output_type -> waypoint.exec.Output
+	14, // 21: waypoint.node.NodeService.JobOutput:output_type -> waypoint.node.JobOutputResponse
+	14, // [14:22] is the sub-list for method output_type
+	6,  // [6:14] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -814,7 +942,7 @@ func file_api_nodepb_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_nodepb_node_proto_rawDesc), len(file_api_nodepb_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

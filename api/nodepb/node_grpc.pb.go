@@ -25,6 +25,7 @@ const (
 	NodeService_Apply_FullMethodName       = "/waypoint.node.NodeService/Apply"
 	NodeService_ReadIndex_FullMethodName   = "/waypoint.node.NodeService/ReadIndex"
 	NodeService_Confirm_FullMethodName     = "/waypoint.node.NodeService/Confirm"
+	NodeService_RemoveNode_FullMethodName  = "/waypoint.node.NodeService/RemoveNode"
 	NodeService_RenewLeases_FullMethodName = "/waypoint.node.NodeService/RenewLeases"
 	NodeService_Logs_FullMethodName        = "/waypoint.node.NodeService/Logs"
 	NodeService_Exec_FullMethodName        = "/waypoint.node.NodeService/Exec"
@@ -40,6 +41,9 @@ type NodeServiceClient interface {
 	// ReadIndex asks the leader, which confirms itself first.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
 	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmResponse, error)
+	// RemoveNode has the leader remove a node. A leader that is to remove itself
+	// hands over and answers UNAVAILABLE: the next one does it.
+	RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error)
 	RenewLeases(ctx context.Context, in *RenewLeasesRequest, opts ...grpc.CallOption) (*RenewLeasesResponse, error)
 	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogsResponse], error)
 	Exec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[execpb.Input, execpb.Output], error)
@@ -78,6 +82,16 @@ func (c *nodeServiceClient) Confirm(ctx context.Context, in *ConfirmRequest, opt
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ConfirmResponse)
 	err := c.cc.Invoke(ctx, NodeService_Confirm_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) RemoveNode(ctx context.Context, in *RemoveNodeRequest, opts ...grpc.CallOption) (*RemoveNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveNodeResponse)
+	err := c.cc.Invoke(ctx, NodeService_RemoveNode_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +168,9 @@ type NodeServiceServer interface {
 	// ReadIndex asks the leader, which confirms itself first.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
+	// RemoveNode has the leader remove a node. A leader that is to remove itself
+	// hands over and answers UNAVAILABLE: the next one does it.
+	RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error)
 	RenewLeases(context.Context, *RenewLeasesRequest) (*RenewLeasesResponse, error)
 	Logs(*LogsRequest, grpc.ServerStreamingServer[LogsResponse]) error
 	Exec(grpc.BidiStreamingServer[execpb.Input, execpb.Output]) error
@@ -176,6 +193,9 @@ func (UnimplementedNodeServiceServer) ReadIndex(context.Context, *ReadIndexReque
 }
 func (UnimplementedNodeServiceServer) Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Confirm not implemented")
+}
+func (UnimplementedNodeServiceServer) RemoveNode(context.Context, *RemoveNodeRequest) (*RemoveNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveNode not implemented")
 }
 func (UnimplementedNodeServiceServer) RenewLeases(context.Context, *RenewLeasesRequest) (*RenewLeasesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RenewLeases not implemented")
@@ -264,6 +284,24 @@ func _NodeService_Confirm_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_RemoveNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).RemoveNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_RemoveNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).RemoveNode(ctx, req.(*RemoveNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_RenewLeases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(RenewLeasesRequest)
 	if err := dec(in); err != nil {
@@ -329,6 +367,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Confirm",
 			Handler:    _NodeService_Confirm_Handler,
+		},
+		{
+			MethodName: "RemoveNode",
+			Handler:    _NodeService_RemoveNode_Handler,
 		},
 		{
 			MethodName: "RenewLeases",

@@ -10,6 +10,7 @@ import (
 
 	"waypoint/api/clusterpb"
 	"waypoint/errs"
+	"waypoint/internal/ids"
 	"waypoint/rpc/call"
 	"waypoint/rpc/names"
 	"waypoint/rpc/read"
@@ -36,6 +37,10 @@ type Cluster interface {
 	// CreateJoinToken makes a token for one new node. The same request id
 	// gives the same token.
 	CreateJoinToken(ctx context.Context, requestID, tokenID string, lifetime time.Duration) (*clusterpb.CreateJoinTokenResponse, error)
+	// RemoveNode ends a node's membership and returns the index of that command;
+	// KIND_CONFLICT if that would leave too few voters that answer. The same
+	// request id again does no harm.
+	RemoveNode(ctx context.Context, requestID, tokenID, nodeID string, force bool) (uint64, error)
 	// AcceptJoin checks a join token and gives the new node its certificate.
 	AcceptJoin(ctx context.Context, req *clusterpb.JoinRequest) (*clusterpb.JoinResponse, error)
 }
@@ -87,6 +92,32 @@ func (s *Service) CreateJoinToken(ctx context.Context, req *clusterpb.CreateJoin
 	}
 	info := call.From(ctx)
 	return s.cfg.Cluster.CreateJoinToken(ctx, info.RequestID, info.TokenID, lifetime)
+}
+
+// RemoveNode ends a node's membership. An id that is not a member's any more is
+// passed on: the call may be one that is made again.
+func (s *Service) RemoveNode(ctx context.Context, req *clusterpb.RemoveNodeRequest) (*clusterpb.RemoveNodeResponse, error) {
+	tx, err := s.cfg.Reader.Tx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	node := tx.Node(req.GetNode())
+	if node == nil {
+		node = tx.NodeByName(req.GetNode())
+	}
+	if node == nil {
+		if _, err := ids.Time(req.GetNode()); err != nil {
+			return nil, errs.New(errs.NotFound, "there is no node %q: \"waypoint operator members\" lists them", names.Short(req.GetNode()))
+		}
+		node = &clusterpb.Node{Id: req.GetNode()}
+	}
+	info := call.From(ctx)
+	index, err := s.cfg.Cluster.RemoveNode(ctx, info.RequestID, info.TokenID, node.GetId(), req.GetForce())
+	if err != nil {
+		return nil, err
+	}
+	info.Observe(index)
+	return &clusterpb.RemoveNodeResponse{Node: node}, nil
 }
 
 // Join lets a node in that holds a join token. Anybody may call it: the token's

@@ -21,6 +21,8 @@ type fake struct {
 	requestID, tokenID string
 	lifetime           time.Duration
 	joined             *clusterpb.JoinRequest
+	removed            string
+	force              bool
 }
 
 var _ cluster.Cluster = (*fake)(nil)
@@ -44,6 +46,17 @@ func (f *fake) AcceptJoin(_ context.Context, req *clusterpb.JoinRequest) (*clust
 	f.joined = req
 	return &clusterpb.JoinResponse{ClusterId: "c"}, nil
 }
+
+func (f *fake) RemoveNode(_ context.Context, requestID, tokenID, nodeID string, force bool) (uint64, error) {
+	f.requestID, f.tokenID, f.removed, f.force = requestID, tokenID, nodeID, force
+	if nodeID == lastVoter {
+		return 0, errs.New(errs.Conflict, "the only voter")
+	}
+	return 1, nil
+}
+
+// lastVoter is the id of a node that cannot be removed.
+const lastVoter = "01JNC00000000000000000000A"
 
 func start(t *testing.T) (*fake, *rpctest.Fixture, *rpctest.Server) {
 	f, c := rpctest.New(t), &fake{}
@@ -95,6 +108,40 @@ func TestJoinTokenIsMadeForTheCaller(t *testing.T) {
 		_, err := client.CreateJoinToken(t.Context(), &clusterpb.CreateJoinTokenRequest{Lifetime: lifetime})
 		mustBe(t, err, errs.Invalid, "lifetime")
 	}
+}
+
+func TestANodeIsRemovedByNameOrID(t *testing.T) {
+	c, f, server := start(t)
+	row, text := f.Token(authpb.TokenKind_TOKEN_KIND_USER, "ann")
+	client := clusterpb.NewClusterClient(server.Dial(text))
+	member := c.known(t, f)
+	for _, called := range []string{member.GetId(), member.GetName()} {
+		id := ids.New()
+		reply, err := client.RemoveNode(rpctest.WithRequestID(t.Context(), id), &clusterpb.RemoveNodeRequest{Node: called, Force: true})
+		if err != nil || reply.GetNode().GetName() != member.GetName() || c.removed != member.GetId() || !c.force ||
+			c.requestID != id || c.tokenID != row.GetId() {
+			t.Errorf("%s: %v, %v; asked %+v", called, reply, err, c)
+		}
+	}
+	// A call that is made again finds no member and must still get its answer.
+	gone := ids.New()
+	if reply, err := client.RemoveNode(t.Context(), &clusterpb.RemoveNodeRequest{Node: gone}); err != nil || reply.GetNode().GetId() != gone || c.force {
+		t.Errorf("an id that is not a member's: %v, %v", reply, err)
+	}
+	_, err := client.RemoveNode(t.Context(), &clusterpb.RemoveNodeRequest{Node: "nobody"})
+	mustBe(t, err, errs.NotFound, "nobody")
+	_, err = client.RemoveNode(t.Context(), &clusterpb.RemoveNodeRequest{Node: lastVoter})
+	mustBe(t, err, errs.Conflict, "only voter")
+}
+
+// known is a member of the fixture's state.
+func (f *fake) known(t *testing.T, fixture *rpctest.Fixture) *clusterpb.Node {
+	t.Helper()
+	nodes := fixture.Reader().Local().Nodes()
+	if len(nodes) == 0 {
+		t.Fatal("the fixture has no node")
+	}
+	return nodes[0]
 }
 
 func TestJoinNeedsNoTokenOfItsOwn(t *testing.T) {

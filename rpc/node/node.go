@@ -23,6 +23,10 @@ type Cluster interface {
 	ReadIndex(ctx context.Context) (epoch string, index uint64, err error)
 	// ConfirmTerm returns the current term of this node.
 	ConfirmTerm() uint64
+	// RemoveAsLeader ends a membership; the index is that of the command. On a
+	// follower, and on a leader that was to remove itself and has handed over, it
+	// fails with KIND_UNAVAILABLE.
+	RemoveAsLeader(ctx context.Context, req *nodepb.RemoveNodeRequest) (index uint64, err error)
 }
 
 // Leases are the leader's: a renewal that it does not grant means that the
@@ -86,6 +90,15 @@ func (s *Service) ReadIndex(ctx context.Context, _ *nodepb.ReadIndexRequest) (*n
 // Confirm answers with this node's term; the asking leader compares.
 func (s *Service) Confirm(context.Context, *nodepb.ConfirmRequest) (*nodepb.ConfirmResponse, error) {
 	return &nodepb.ConfirmResponse{Term: s.cfg.Cluster.ConfirmTerm()}, nil
+}
+
+// RemoveNode removes a node as the leader.
+func (s *Service) RemoveNode(ctx context.Context, req *nodepb.RemoveNodeRequest) (*nodepb.RemoveNodeResponse, error) {
+	index, err := s.cfg.Cluster.RemoveAsLeader(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return &nodepb.RemoveNodeResponse{Index: index}, nil
 }
 
 // RenewLeases renews leases as the leader.

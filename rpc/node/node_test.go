@@ -18,6 +18,7 @@ import (
 type parts struct {
 	leader  bool
 	applied []*commandpb.Command
+	removed string
 }
 
 func (p *parts) ApplyBatch(_ context.Context, commands []*commandpb.Command) ([]*commandpb.Result, error) {
@@ -30,6 +31,14 @@ func (p *parts) ApplyBatch(_ context.Context, commands []*commandpb.Command) ([]
 
 func (p *parts) ReadIndex(context.Context) (string, uint64, error) { return "epoch", 17, nil }
 func (p *parts) ConfirmTerm() uint64                               { return 4 }
+
+func (p *parts) RemoveAsLeader(_ context.Context, req *nodepb.RemoveNodeRequest) (uint64, error) {
+	if !p.leader {
+		return 0, errs.New(errs.Unavailable, "not the leader")
+	}
+	p.removed = req.GetNodeId()
+	return 18, nil
+}
 
 func (p *parts) Renew(_ context.Context, renewals []*nodepb.Renewal) []bool {
 	if !p.leader {
@@ -61,6 +70,9 @@ func TestNodeAnswersOtherNodes(t *testing.T) {
 	renew := &nodepb.RenewLeasesRequest{Renewals: []*nodepb.Renewal{{}, {}}}
 	if r, err := client.RenewLeases(t.Context(), renew); err != nil || len(r.GetGranted()) != 2 {
 		t.Errorf("renew: %v, %v", r, err)
+	}
+	if r, err := client.RemoveNode(t.Context(), &nodepb.RemoveNodeRequest{NodeId: "n3"}); err != nil || r.GetIndex() != 18 || p.removed != "n3" {
+		t.Errorf("remove: %v, %v", r, err)
 	}
 	output, err := client.JobOutput(t.Context(), &nodepb.JobOutputRequest{Fence: &deploymentpb.Fence{JobId: "job"}, Offset: 5})
 	if err != nil {

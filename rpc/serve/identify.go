@@ -146,7 +146,8 @@ func (c *chain) node(ctx context.Context) (string, bool, error) {
 	if err != nil {
 		return "", false, errs.New(errs.Unavailable, "node %s does not know the calling node and cannot ask the others now: %w", c.NodeName, err)
 	}
-	return "", false, nil
+	return "", false, errs.New(errs.Unauthenticated,
+		"the certificate shown is not that of a member of the cluster: a node that was removed joins again with an empty data directory")
 }
 
 func connection(ctx context.Context) (tls.ConnectionState, bool) {

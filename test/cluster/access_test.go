@@ -81,11 +81,13 @@ var admitted = map[string]string{
 	"waypoint.cluster.Cluster/RaftPeers":       "user",
 	"waypoint.cluster.Cluster/CreateJoinToken": "user",
 	"waypoint.cluster.Cluster/Servers":         "user runner entrypoint",
+	"waypoint.cluster.Cluster/RemoveNode":      "user",
 	"waypoint.cluster.Cluster/Join":            "anonymous user runner entrypoint node",
 
 	"waypoint.node.NodeService/Apply":       "node",
 	"waypoint.node.NodeService/ReadIndex":   "node",
 	"waypoint.node.NodeService/Confirm":     "node",
+	"waypoint.node.NodeService/RemoveNode":  "node",
 	"waypoint.node.NodeService/RenewLeases": "node",
 	"waypoint.node.NodeService/Logs":        "node",
 	"waypoint.node.NodeService/Exec":        "node",

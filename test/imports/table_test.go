@@ -156,7 +156,7 @@ func rows() []row {
 		{"rpc/read", "errs rpc/call state", ""},
 		{"rpc/serve", "api/authpb api/policypb api/versionpb errs internal/ids internal/task internal/token protocol rpc/call rpc/policy rpc/read state version", "grpc hclog protobuf"},
 		{"rpc/auth", "api/authpb api/commandpb api/policypb errs internal/token rpc/call rpc/names rpc/read", "grpc protobuf"},
-		{"rpc/cluster", "api/clusterpb errs rpc/call rpc/names rpc/read", "grpc"},
+		{"rpc/cluster", "api/clusterpb errs internal/ids rpc/call rpc/names rpc/read", "grpc"},
 		{"rpc/config", "api/commandpb api/configpb api/deploymentpb api/policypb api/projectpb errs internal/signals rpc/call rpc/names rpc/read state", "grpc"},
 		{"rpc/deployment", "api/authpb api/commandpb api/deploymentpb api/policypb errs internal/token rpc/call rpc/names rpc/read state", "grpc"},
 		{"rpc/entrypoint", "api/entrypointpb rpc/call session", "grpc"},
