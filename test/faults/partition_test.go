@@ -25,15 +25,28 @@ func networkFaults() []fault {
 	}
 }
 
-// cut lets no packet take the paths.
-func (s *strike) cut(what string, paths []network.Path) mend {
+// on has an effect on the packets of some paths.
+func (s *strike) on(paths []network.Path, what string, e network.Effect) mend {
 	s.timeline.note("%s", what)
-	undo := s.network.Disturb(network.Effect{Cut: true}, paths...)
+	before := s.network.Counts(paths...)
+	undo := s.network.Disturb(e, paths...)
 	return func(context.Context) error {
 		undo()
-		s.timeline.note("end of: %s", what)
+		s.harmed(what, before, paths)
 		return nil
 	}
+}
+
+// harmed notes the end of an effect and how many packets felt it.
+func (s *strike) harmed(what string, before network.Counts, paths []network.Path) {
+	after := s.network.Counts(paths...)
+	s.timeline.note("end of: %s (%d packets arrived, %d of them late, %d were lost)", what,
+		after.Delivered-before.Delivered, after.Late-before.Late, after.Dropped-before.Dropped)
+}
+
+// cut lets no packet take the paths.
+func (s *strike) cut(what string, paths []network.Path) mend {
+	return s.on(paths, what, network.Effect{Cut: true})
 }
 
 // halves draws two sides of the nodes, neither of them empty, and for each
@@ -94,14 +107,15 @@ func bridge(_ context.Context, s *strike) (mend, error) {
 // flap makes and mends a partition again and again.
 func flap(ctx context.Context, s *strike) (mend, error) {
 	one, other := s.halves()
-	what := fmt.Sprintf("flapping partition: %s | %s", names(one), names(other))
+	paths, what := network.Both(one, other), fmt.Sprintf("flapping partition: %s | %s", names(one), names(other))
+	before := s.network.Counts(paths...)
 	s.timeline.note("%s", what)
 	working, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for working.Err() == nil {
-			undo := s.network.Disturb(network.Effect{Cut: true}, network.Both(one, other)...)
+			undo := s.network.Disturb(network.Effect{Cut: true}, paths...)
 			pause(working, s.between(200*time.Millisecond, 1200*time.Millisecond))
 			undo()
 			pause(working, s.between(100*time.Millisecond, 800*time.Millisecond))
@@ -110,7 +124,7 @@ func flap(ctx context.Context, s *strike) (mend, error) {
 	return func(context.Context) error {
 		cancel()
 		<-done
-		s.timeline.note("end of: %s", what)
+		s.harmed(what, before, paths)
 		return nil
 	}, nil
 }
@@ -130,13 +144,7 @@ func delay(_ context.Context, s *strike) (mend, error) {
 
 func (s *strike) everywhere(what string, e network.Effect) mend {
 	all := append(s.nodeHosts(), s.outsiders()...)
-	s.timeline.note("%s", what)
-	undo := s.network.Disturb(e, network.Between(all, all)...)
-	return func(context.Context) error {
-		undo()
-		s.timeline.note("end of: %s", what)
-		return nil
-	}
+	return s.on(network.Between(all, all), what, e)
 }
 
 func shuffled(random *rand.Rand, hosts []*network.Host) []*network.Host {

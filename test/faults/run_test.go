@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -99,7 +100,7 @@ func disturb(t *testing.T, o options) {
 	}
 	w.runUnder(t, ctx, o, used)
 	judge(t, ctx, w, used)
-	if err := w.crashes(); err != nil {
+	if err := errors.Join(w.agree(ctx), w.crashes()); err != nil {
 		t.Error(err)
 	}
 }

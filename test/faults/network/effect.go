@@ -50,7 +50,7 @@ func Both(some, others []*Host) []Path {
 	return append(Between(some, others), Between(others, some)...)
 }
 
-// Counts is what became of the packets of a path.
+// Counts is what became of packets.
 type Counts struct {
 	Delivered uint64 // as often as they were handed to the other host
 	Dropped   uint64
@@ -79,12 +79,18 @@ func (n *Network) Disturb(e Effect, paths ...Path) (undo func()) {
 	})
 }
 
-// Counts returns what has become of the packets of a path.
-func (n *Network) Counts(p Path) Counts {
-	state := n.path(p)
-	state.mu.Lock()
-	defer state.mu.Unlock()
-	return state.counts
+// Counts returns what has become of the packets of some paths, in sum.
+func (n *Network) Counts(paths ...Path) Counts {
+	var sum Counts
+	for _, p := range paths {
+		state := n.path(p)
+		state.mu.Lock()
+		sum.Delivered += state.counts.Delivered
+		sum.Dropped += state.counts.Dropped
+		sum.Late += state.counts.Late
+		state.mu.Unlock()
+	}
+	return sum
 }
 
 func (n *Network) path(p Path) *path {
