@@ -9,16 +9,15 @@ package jobs
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"waypoint/api/commandpb"
+	"waypoint/api/deploymentpb"
 	"waypoint/api/jobpb"
 	"waypoint/api/nodepb"
-	"waypoint/errs"
 	"waypoint/internal/task"
 	"waypoint/state"
 )
@@ -46,7 +45,7 @@ const DefaultLease = 15 * time.Second
 
 const (
 	pruneMax   = 500             // rows of each table that one prune removes
-	applyLimit = 32              // commands under way at a time
+	applyLimit = 256             // commands under way at a time
 	retryPause = time.Second     // after a failure that is no refusal
 	maxWait    = 5 * time.Minute // without a change or a lease to look at
 )
@@ -108,24 +107,28 @@ func (j *Jobs) Renew(ctx context.Context, renewals []*nodepb.Renewal) []bool {
 	return j.leases.renew(renewals, time.Now())
 }
 
-// match gives out and takes back work whenever something changes.
+// match gives out and takes back work whenever something changes. It does not
+// wait for the commands: while some are on their way it goes on with what else
+// there is to do.
 func (j *Jobs) match(ctx context.Context, lead Leader) error {
+	f := newFlights(lead, j.config.Logger)
+	defer f.wait()
 	for {
+		given := f.given() // before the state is read: what lands between counts twice at most
 		watch := state.NewWatchSet()
+		watch.Also(f.landed)
 		tx := j.config.Store.Read().Watch(watch)
 		running := tx.Jobs(inState(jobpb.State_STATE_RUNNING))
 		next := j.leases.follow(running, time.Now())
-		cmds := j.expired(time.Now())
-		free := freeSlots(tx.Runners(), running)
-		if free.total > 0 {
-			cmds = append(cmds, assign(tx.Jobs(inState(jobpb.State_STATE_QUEUED)), free)...)
+		for _, fence := range j.leases.expired(time.Now()) {
+			j.expire(ctx, f, fence)
+		}
+		for _, pair := range assign(tx.QueuedJobs(), freeSlots(tx.Runners(), running, given), given) {
+			f.assign(ctx, pair[0], pair[1])
 		}
 		wait := maxWait
 		if next > 0 {
 			wait = min(wait, next)
-		}
-		if !j.applyAll(ctx, lead, cmds) {
-			wait = retryPause
 		}
 		bounded, cancel := context.WithTimeout(ctx, wait)
 		_ = watch.Wait(bounded)
@@ -136,53 +139,14 @@ func (j *Jobs) match(ctx context.Context, lead Leader) error {
 	}
 }
 
-// expired returns the commands that end the attempts whose leases ran out.
-func (j *Jobs) expired(now time.Time) []*commandpb.Command {
-	var cmds []*commandpb.Command
-	for _, fence := range j.leases.expired(now) {
+// expire ends an attempt whose lease ran out.
+func (j *Jobs) expire(ctx context.Context, f *flights, fence *deploymentpb.Fence) {
+	started := f.start(ctx, fence.GetJobId(), "", &commandpb.Command{Kind: &commandpb.Command_JobExpire{JobExpire: &commandpb.JobExpire{
+		Fence: fence, Reason: "its runner has not been heard of for " + (j.config.Lease + j.config.Margin).String(),
+	}}})
+	if started {
 		j.config.Logger.Warn("lease ran out", "job", fence.GetJobId(), "attempt", fence.GetAttempt())
-		cmds = append(cmds, &commandpb.Command{Kind: &commandpb.Command_JobExpire{JobExpire: &commandpb.JobExpire{
-			Fence: fence, Reason: "its runner has not been heard of for " + (j.config.Lease + j.config.Margin).String(),
-		}}})
 	}
-	return cmds
-}
-
-// applyAll applies commands that do not depend on each other and returns false
-// if one should be tried again. A refusal says that the state has moved on.
-func (j *Jobs) applyAll(ctx context.Context, lead Leader, cmds []*commandpb.Command) bool {
-	var (
-		slots = make(chan struct{}, applyLimit)
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		ok    = true
-	)
-	for _, cmd := range cmds {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			_, err := lead.Apply(ctx, cmd)
-			if err == nil || refusal(err) {
-				return
-			}
-			if ctx.Err() == nil {
-				j.config.Logger.Warn("cannot apply", "command", cmd.String(), "error", err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			ok = false
-		})
-	}
-	wg.Wait()
-	return ok
-}
-
-func refusal(err error) bool {
-	switch errs.KindOf(err) {
-	case errs.Conflict, errs.NotFound, errs.AlreadyExists:
-		return true
-	}
-	return false
 }
 
 // prune removes old rows from time to time.

@@ -1,9 +1,8 @@
 package jobs
 
 import (
-	"slices"
+	"iter"
 
-	"waypoint/api/commandpb"
 	"waypoint/api/jobpb"
 	"waypoint/api/runnerpb"
 	"waypoint/state"
@@ -18,10 +17,17 @@ type capacity struct {
 	total   int
 }
 
-func freeSlots(runners []*runnerpb.Runner, running []*jobpb.Job) capacity {
+// freeSlots counts what running jobs take, and those that are about to be given
+// to a runner (given: job id to runner id).
+func freeSlots(runners []*runnerpb.Runner, running []*jobpb.Job, given map[string]string) capacity {
 	busy := make(map[string]int)
 	for _, job := range running {
-		busy[job.GetRunnerId()]++
+		if given[job.GetId()] == "" {
+			busy[job.GetRunnerId()]++
+		}
+	}
+	for _, runner := range given {
+		busy[runner]++
 	}
 	c := capacity{free: make(map[string]int)}
 	for _, runner := range runners {
@@ -39,13 +45,16 @@ func freeSlots(runners []*runnerpb.Runner, running []*jobpb.Job) capacity {
 
 func slots(runner *runnerpb.Runner) int { return int(max(runner.GetSlots(), 1)) }
 
-// assign gives queued jobs, which come newest first, to runners: the oldest job
-// first, each to the runner with most slots free.
-func assign(queued []*jobpb.Job, c capacity) []*commandpb.Command {
-	var cmds []*commandpb.Command
-	for _, job := range slices.Backward(queued) {
-		if c.total == 0 {
-			break
+// assign gives queued jobs to runners: the oldest job first, each to the runner
+// with most slots free. It returns pairs of a job and its runner, and looks no
+// further than there are free slots.
+func assign(queued iter.Seq[*jobpb.Job], c capacity, given map[string]string) (pairs [][2]string) {
+	if c.total == 0 {
+		return nil
+	}
+	for job := range queued {
+		if given[job.GetId()] != "" {
+			continue
 		}
 		var best *runnerpb.Runner
 		for _, runner := range c.runners {
@@ -57,13 +66,13 @@ func assign(queued []*jobpb.Job, c capacity) []*commandpb.Command {
 		if best == nil {
 			continue
 		}
+		pairs = append(pairs, [2]string{job.GetId(), best.GetId()})
 		c.free[best.GetId()]--
-		c.total--
-		cmds = append(cmds, &commandpb.Command{Kind: &commandpb.Command_JobAssign{
-			JobAssign: &commandpb.JobAssign{Id: job.GetId(), RunnerId: best.GetId()},
-		}})
+		if c.total--; c.total == 0 {
+			break
+		}
 	}
-	return cmds
+	return pairs
 }
 
 // mayTake tells whether the job's target admits the runner. A local runner

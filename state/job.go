@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 
@@ -92,7 +93,7 @@ func (q jobQueries) Jobs(filter JobFilter) []*jobpb.Job {
 	var list []*jobpb.Job
 	states := slices.Compact(slices.Sorted(slices.Values(filter.States)))
 	for _, state := range states {
-		list = append(list, first(q.tables.jobs.ascend(q.reader, "active", key{}.num(uint64(state))), 0, filter.matches)...)
+		list = append(list, first(q.tables.jobs.descend(q.reader, "active", key{}.num(uint64(state))), filter.Limit, filter.matches)...)
 	}
 	slices.SortFunc(list, func(a, b *jobpb.Job) int {
 		return cmp.Or(
@@ -104,6 +105,12 @@ func (q jobQueries) Jobs(filter JobFilter) []*jobpb.Job {
 		list = list[:filter.Limit]
 	}
 	return list
+}
+
+// QueuedJobs yields the jobs that wait for a runner, oldest first. Who stops early
+// has not looked at the rest, however many there are.
+func (q jobQueries) QueuedJobs() iter.Seq[*jobpb.Job] {
+	return q.tables.jobs.ascend(q.reader, "active", key{}.num(uint64(jobpb.State_STATE_QUEUED)))
 }
 
 // JobOutput returns the final output of an ended job.

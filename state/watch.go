@@ -25,6 +25,9 @@ func (ws *WatchSet) Wait(ctx context.Context) error {
 	return ws.set.WatchCtx(ctx)
 }
 
+// Also makes Wait end when something is received from ch too, or ch is closed.
+func (ws *WatchSet) Also(ch <-chan struct{}) { ws.add(ch) }
+
 func (ws *WatchSet) add(ch <-chan struct{}) {
 	ws.set.Add(ch)
 }
