@@ -54,7 +54,7 @@ type Cluster struct {
 // that is not run must be closed.
 func Open(cfg Config) (*Cluster, error) {
 	n := &node{cfg: cfg, bootID: ids.New(), stirred: make(chan struct{}, 1)}
-	l := &leadership{node: n, notify: make(chan bool, notices), woken: make(chan struct{}, 1)}
+	l := &leadership{node: n, notify: make(chan bool, notices), woken: make(chan struct{}, 1), turned: make(chan struct{})}
 	c := &Cluster{node: n, leadership: l}
 	if err := c.start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open node: %w", err), c.open.close())
@@ -196,10 +196,10 @@ func (c *Cluster) assemble() {
 	c.roster = &roster{node: c.node, leads: func() bool { return c.leadership.leading() != nil }}
 	c.batches = newProposer(c.node, c.leadership.leading)
 	c.writes = &writes{
-		node: c.node, following: c.following, leading: c.leadership.leading, noLeader: c.roster.noLeader,
+		node: c.node, following: c.following, taking: c.leadership.taking, noLeader: c.roster.noLeader,
 		proposer: c.batches, forward: newForwarder(c.following, c.peers),
 	}
-	c.reads = newReads(c.node, c.following, c.peers, c.leadership.leading, c.roster.noLeader)
+	c.reads = newReads(c.node, c.following, c.peers, c.leadership, c.roster.noLeader)
 	c.admission = &admission{node: c.node, writes: c.writes, roster: c.roster}
 	c.announcement.writes, c.announcement.peers = c.writes, c.peers
 	c.standing = &standing{node: c.node, following: c.following, peers: c.peers, roster: c.roster}

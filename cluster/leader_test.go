@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"waypoint/api/commandpb"
 	"waypoint/errs"
 	"waypoint/internal/wait"
@@ -56,6 +58,43 @@ func TestLeaderTaskLivesAsLongAsLeadership(t *testing.T) {
 	_, err := lead.Apply(t.Context(), noop())
 	if !errs.Is(err, errs.Unavailable) && !errs.Is(err, errs.StaleAttempt) {
 		t.Errorf("apply as a former leader: %v", err)
+	}
+}
+
+// Who finds the new leader before it is ready is not sent away.
+func TestNewLeaderIsWaitedForUntilItIsReady(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	old, rest := leader(t, all)
+	next := rest[0]
+	for name, call := range map[string]func(context.Context) error{
+		"write": func(ctx context.Context) error {
+			_, err := next.ApplyBatch(ctx, []*commandpb.Command{next.project("after")})
+			return err
+		},
+		"read": func(ctx context.Context) error {
+			_, _, err := next.ReadIndex(ctx)
+			return err
+		},
+	} {
+		// It cannot apply what was committed before, which it must to be ready.
+		busy := next.store.Begin()
+		old.apply("before-" + name)
+		if err := old.raft.LeadershipTransferToServer(raft.ServerID(next.NodeID()), raft.ServerAddress(next.NodeID())).Error(); err != nil {
+			t.Fatal(err)
+		}
+		wait.For(t, patience, "the other node to lead", func() bool { return next.raft.State() == raft.Leader })
+		time.AfterFunc(100*time.Millisecond, busy.Abort)
+		if err := call(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := next.transfer(); err != nil {
+			t.Fatal(err)
+		}
+		old, _ = leader(t, all)
+		if old == next {
+			t.Fatal("the node still leads")
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ import (
 // process is given up: a transfer takes no longer than an election.
 const wedged = 10 * time.Second
 
+// takeOver bounds the wait for a node that leads to be ready to.
+const takeOver = time.Second
+
 var (
 	errLeadershipLost = errors.New("leadership was lost")
 	errTaskFailed     = errors.New("a leader task failed")
@@ -70,6 +73,7 @@ type leadership struct {
 	mu     sync.Mutex
 	cancel context.CancelCauseFunc // ends the tenure that runs; nil: none
 	term   uint64                  // of that tenure
+	turned chan struct{}           // closed when ready changes, or Raft tells of a change
 }
 
 type leaderTask struct {
@@ -94,6 +98,36 @@ func (l *leadership) leading() *tenure {
 	return t
 }
 
+// taking returns the tenure like leading. If this node leads but is not ready
+// to, it waits for that up to a second: whoever has found the new leader would
+// otherwise have to guess when to try again.
+func (l *leadership) taking(ctx context.Context) *tenure {
+	if t := l.leading(); t != nil || l.raft.State() != raft.Leader {
+		return t
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeOver)
+	defer cancel()
+	for {
+		l.mu.Lock()
+		turned := l.turned
+		l.mu.Unlock()
+		if t := l.leading(); t != nil || l.raft.State() != raft.Leader {
+			return t
+		}
+		select {
+		case <-turned:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// turn wakes those who wait for a tenure. The caller holds mu.
+func (l *leadership) turn() {
+	close(l.turned)
+	l.turned = make(chan struct{})
+}
+
 func (l *leadership) holds(term uint64) bool {
 	return l.raft.State() == raft.Leader && l.raft.CurrentTerm() == term
 }
@@ -113,6 +147,7 @@ func (l *leadership) drain(ctx context.Context) error {
 			l.ready.Store(nil)
 			l.cancel(errLeadershipLost)
 		}
+		l.turn()
 		l.mu.Unlock()
 		select {
 		case l.woken <- struct{}{}:
@@ -180,6 +215,7 @@ func (l *leadership) reign(ctx context.Context) error {
 	l.mu.Lock()
 	if ctx.Err() == nil {
 		l.ready.Store(t)
+		l.turn()
 	}
 	l.mu.Unlock()
 	l.logger.Info("leading", "term", t.term)

@@ -24,6 +24,7 @@ type reads struct {
 	*node
 	following *following
 	leading   func() *tenure
+	taking    func(context.Context) *tenure
 	peers     *peers
 	noLeader  func() error
 
@@ -31,8 +32,8 @@ type reads struct {
 	remote *rounds // this node asks the leader
 }
 
-func newReads(n *node, f *following, p *peers, leading func() *tenure, noLeader func() error) *reads {
-	r := &reads{node: n, following: f, peers: p, leading: leading, noLeader: noLeader}
+func newReads(n *node, f *following, p *peers, l *leadership, noLeader func() error) *reads {
+	r := &reads{node: n, following: f, peers: p, leading: l.leading, taking: l.taking, noLeader: noLeader}
 	r.own, r.remote = newRounds(r.confirm), newRounds(r.askLeader)
 	return r
 }
@@ -67,7 +68,7 @@ func (r *reads) Fresh(ctx context.Context) error {
 
 func (r *reads) fresh(ctx context.Context) error {
 	way := r.remote
-	if r.leading() != nil {
+	if r.taking(ctx) != nil {
 		way = r.own
 	}
 	m, err := way.do(ctx)
@@ -94,7 +95,7 @@ func (r *reads) WaitIndex(ctx context.Context, epoch string, index uint64) error
 // ReadIndex returns what a node must have applied for its reads to be current
 // now. Only the leader can tell; the others are Unavailable.
 func (r *reads) ReadIndex(ctx context.Context) (epoch string, index uint64, err error) {
-	if r.leading() == nil {
+	if r.taking(ctx) == nil {
 		return "", 0, errs.New(errs.Unavailable, "this node does not lead")
 	}
 	m, err := r.own.do(ctx)

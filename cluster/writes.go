@@ -26,7 +26,7 @@ const (
 type writes struct {
 	*node
 	following *following
-	leading   func() *tenure
+	taking    func(context.Context) *tenure
 	proposer  *proposer
 	forward   *forwarder
 	noLeader  func() error
@@ -77,7 +77,7 @@ func (w *writes) try(ctx context.Context, cmd *commandpb.Command) (*commandpb.Re
 	default:
 	}
 	way := w.forward.queue
-	if w.leading() != nil {
+	if w.taking(ctx) != nil {
 		way = w.proposer.queue
 	} else if leader := w.following.LeaderID(); leader == "" || leader == w.NodeID() {
 		return nil, errs.New(errs.Unavailable, "there is no leader")
@@ -130,7 +130,7 @@ func (w *writes) settle(ctx context.Context, index uint64) {
 // certainly, carried out. If this node does not lead, nothing is done and the
 // error is Unavailable.
 func (w *writes) ApplyBatch(ctx context.Context, cmds []*commandpb.Command) ([]*commandpb.Result, error) {
-	if w.leading() == nil {
+	if w.taking(ctx) == nil {
 		return nil, errs.New(errs.Unavailable, "this node does not lead")
 	}
 	props := make([]*proposal, len(cmds))
