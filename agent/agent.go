@@ -61,7 +61,7 @@ func New(ctx context.Context, cfg Config, logger hclog.Logger) (*Agent, error) {
 	a := &Agent{logger: logger, restarts: cfg.Restarts}
 	store := state.New()
 	settings := cluster.Config{
-		DataDir: cfg.DataDir, Name: cfg.Name, Profile: cfg.Profile,
+		DataDir: cfg.DataDir, Name: cfg.Name, Profile: cfg.Profile, LogStore: cfg.LogStore,
 		ListenAddr: cfg.Addr, AdvertiseAddr: cfg.Advertise,
 		GossipAddr: cfg.GossipAddr, GossipAdvertise: cfg.GossipAdvertise,
 		Build: version.Build(), Logger: logger.Named("cluster"),

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"waypoint/cluster"
 	"waypoint/errs"
 	"waypoint/rollout"
 )
@@ -32,6 +33,7 @@ type Config struct {
 	GossipAddr      string // listens: gossip, tcp and udp
 	GossipAdvertise string // what others dial, if it is not GossipAddr
 	Profile         string // timers: "lan" or "wan"
+	LogStore        string // what the Raft log is kept in, of LogStores
 	Bootstrap       bool   // make a new cluster in an empty data directory
 	JoinToken       string // join a cluster from an empty data directory
 	// Restarts is the timing of restarts for a new configuration. It is for tests,
@@ -41,6 +43,10 @@ type Config struct {
 
 // Profiles lists the timing profiles.
 func Profiles() []string { return []string{"lan", "wan"} }
+
+// LogStores lists what the Raft log can be kept in, the default of a new node
+// first.
+func LogStores() []string { return cluster.LogStores() }
 
 // Validate returns every mistake in c, joined into one error.
 func (c Config) Validate() error {
@@ -53,6 +59,9 @@ func (c Config) Validate() error {
 	}
 	if c.Profile != "" && !slices.Contains(Profiles(), c.Profile) {
 		mistakes = append(mistakes, fmt.Errorf("timing profile %q is unknown: use one of %q", c.Profile, Profiles()))
+	}
+	if c.LogStore != "" && !slices.Contains(LogStores(), c.LogStore) {
+		mistakes = append(mistakes, fmt.Errorf("-log-store=%q is unknown: use one of %q", c.LogStore, LogStores()))
 	}
 	for _, a := range []struct{ flag, value string }{
 		{"-addr", c.Addr}, {"-advertise", c.Advertise},

@@ -42,8 +42,8 @@ func TestNothingIsMadeWhereTheNodeCouldNotListen(t *testing.T) {
 }
 
 func TestEveryMistakeIsTold(t *testing.T) {
-	err := Config{Bootstrap: true, JoinToken: "x", Addr: "foo", Profile: "z"}.Validate()
-	for _, want := range []string{"-data-dir", "only one of them", "timing profile", `-addr="foo"`} {
+	err := Config{Bootstrap: true, JoinToken: "x", Addr: "foo", Profile: "z", LogStore: "y"}.Validate()
+	for _, want := range []string{"-data-dir", "only one of them", "timing profile", `-log-store="y"`, `-addr="foo"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not tell of %s", err, want)
 		}

@@ -153,7 +153,7 @@ func firstLog(cfg *Config, dir *datadir.Dir, nodeID string, cmd *commandpb.Comma
 		return err
 	}
 	guard := raftstore.NewGuard(tune.Disk, func(err error) { cfg.Logger.Error("bootstrap failed", "error", err) })
-	stores, err := raftstore.Open(dir.Raft(), true, guard, cfg.Logger)
+	stores, err := raftstore.Open(dir.Raft(), raftstore.Options{Create: true, Kind: cfg.LogStore, Guard: guard, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}

@@ -159,8 +159,9 @@ func (c *Cluster) openNetwork() (err error) {
 // openRaft opens Raft's stores and starts it.
 func (c *Cluster) openRaft(look *lookup) (err error) {
 	guard := raftstore.NewGuard(c.tune.Disk, c.dead.pass)
-	if c.stores, err = raftstore.Open(c.dir.Raft(), false, guard, c.logger.Named("raft")); err != nil {
-		return c.dir.Damaged("raft", err)
+	c.stores, err = raftstore.Open(c.dir.Raft(), raftstore.Options{Kind: c.cfg.LogStore, Guard: guard, Logger: c.logger.Named("raft")})
+	if err != nil {
+		return refusedLog(c.dir, err)
 	}
 	c.open.add("Raft log", c.stores.Close)
 	stream := raftnet.NewStream(c.NodeID(), c.listener.Raft(), look.dialRaft)
@@ -172,7 +173,7 @@ func (c *Cluster) openRaft(look *lookup) (err error) {
 	conf := raftConfig(c.logger, c.tune, c.NodeID(), c.leadership.notify)
 	c.raft, err = raft.NewRaft(conf, c.cfg.FSM, c.stores.Log, c.stores.Stable, c.stores.Snapshots, c.trans)
 	if err != nil {
-		return c.dir.Damaged("raft", err)
+		return refusedLog(c.dir, err)
 	}
 	c.open.add("Raft", func() error { return c.raft.Shutdown().Error() })
 	return nil

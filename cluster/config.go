@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -12,6 +13,7 @@ import (
 
 	"waypoint/api/versionpb"
 	"waypoint/cluster/datadir"
+	"waypoint/cluster/raftstore"
 	"waypoint/errs"
 	"waypoint/state"
 )
@@ -32,6 +34,7 @@ type Config struct {
 	GossipAddr      string // default ":9703"; port 0: any
 	GossipAdvertise string
 	Profile         string // "lan" (default) or "wan"
+	LogStore        string // of raftstore.Kinds; default: what the data directory has
 	Build           *versionpb.Build
 	Logger          hclog.Logger
 
@@ -133,6 +136,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
+	}
+	if c.LogStore != "" && !slices.Contains(raftstore.Kinds(), c.LogStore) {
+		return errs.New(errs.Invalid, "log store %q: it must be one of %q", c.LogStore, raftstore.Kinds())
 	}
 	if c.Name == "" {
 		name, err := os.Hostname()

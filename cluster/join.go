@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -95,7 +96,10 @@ func emptyLog(cfg *Config, dir *datadir.Dir) error {
 		return err
 	}
 	guard := raftstore.NewGuard(tune.Disk, func(err error) { cfg.Logger.Error("join failed", "error", err) })
-	stores, err := raftstore.Open(dir.Raft(), true, guard, cfg.Logger)
+	if err := os.RemoveAll(dir.Raft()); err != nil { // of a try that was interrupted; this node never ran
+		return fmt.Errorf("remove what an interrupted join left: %w", err)
+	}
+	stores, err := raftstore.Open(dir.Raft(), raftstore.Options{Create: true, Kind: cfg.LogStore, Guard: guard, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}

@@ -224,7 +224,8 @@ func TestDamagedNodeIsRefused(t *testing.T) {
 	if _, err := Bootstrap(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"node.crt", "ca.crt", "root.keyring", "raft/raft.db", "addresses.json"} {
+	segment := "raft/wal/00000000000000000001-0000000000000000.wal"
+	for _, name := range []string{"node.crt", "ca.crt", "root.keyring", "raft/raft.db", segment, "addresses.json"} {
 		file := filepath.Join(cfg.DataDir, name)
 		good, err := os.ReadFile(file)
 		if err != nil {

@@ -62,8 +62,8 @@ Back up `+data+`/root.keyring in a safe place:
 everything secret in the cluster is sealed with it.
 
 Press Ctrl-C to stop this node.
-`, "server", "run", "-bootstrap", "-data-dir=n1", "-name=n1", "-addr=10.0.0.1:9701", "-profile=wan")
-	want := agent.Config{DataDir: data, Name: "n1", Addr: "10.0.0.1:9701", Profile: "wan", Bootstrap: true}
+`, "server", "run", "-bootstrap", "-data-dir=n1", "-name=n1", "-addr=10.0.0.1:9701", "-profile=wan", "-log-store=bolt")
+	want := agent.Config{DataDir: data, Name: "n1", Addr: "10.0.0.1:9701", Profile: "wan", LogStore: "bolt", Bootstrap: true}
 	if *cfg != want {
 		t.Errorf("the node is %+v, want %+v", *cfg, want)
 	}

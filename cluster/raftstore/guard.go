@@ -1,7 +1,3 @@
-// Package raftstore is for Raft's stores: it opens them and wraps them so that
-// a disk that fails or hangs ends the process, a vote is written in one piece,
-// and the newest command at or below an index can be found. It must not know
-// what the log entries mean.
 package raftstore
 
 import (

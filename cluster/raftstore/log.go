@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Log is a log store whose writes are guarded.
+// Log is a log store whose writes are guarded, and where damage is fatal.
 type Log struct {
 	inner raft.LogStore
 	guard *Guard
@@ -40,8 +40,15 @@ func (l *Log) FirstIndex() (uint64, error) { return l.inner.FirstIndex() }
 // LastIndex implements raft.LogStore.
 func (l *Log) LastIndex() (uint64, error) { return l.inner.LastIndex() }
 
-// GetLog implements raft.LogStore.
-func (l *Log) GetLog(index uint64, entry *raft.Log) error { return l.inner.GetLog(index, entry) }
+// GetLog implements raft.LogStore. An entry that is not what was written ends
+// the process: applied, it would make this node differ from the others.
+func (l *Log) GetLog(index uint64, entry *raft.Log) error {
+	err := l.inner.GetLog(index, entry)
+	if errors.Is(err, errDamaged) {
+		l.guard.fail(err)
+	}
+	return err
+}
 
 // IsMonotonic implements raft.MonotonicLogStore: Raft then empties the log when
 // it takes a snapshot that is ahead of it. Bolt could keep the old entries, but

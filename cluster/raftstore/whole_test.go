@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,9 +30,16 @@ func took(t *testing.T, s *Stores, index uint64) {
 func add(t *testing.T, s *Stores, from, to uint64) {
 	t.Helper()
 	for i := from; i <= to; i++ {
-		if err := s.Log.StoreLog(&raft.Log{Index: i, Term: 1, Data: []byte("x")}); err != nil {
+		if err := s.Log.StoreLog(entry(i)); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func drop(t *testing.T, s *Stores, from, to uint64) {
+	t.Helper()
+	if err := s.Log.DeleteRange(from, to); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -46,28 +54,24 @@ func damageSnapshot(t *testing.T, dir, index string) {
 	}
 }
 
-// TestLogAndSnapshotMustMeet has a log of 50 entries to begin with.
-func TestLogAndSnapshotMustMeet(t *testing.T) {
-	for name, tt := range map[string]struct {
-		make func(t *testing.T, dir string, s *Stores)
-		want string // in the error; empty: it opens
-	}{
+// meeting is a case of TestLogAndSnapshotMustMeet: what is done to a log of 50
+// entries, and what the error then has; nothing if the log opens.
+type meeting struct {
+	make func(t *testing.T, dir string, s *Stores)
+	want string
+}
+
+func meetings() map[string]meeting {
+	return map[string]meeting{
 		"crash after a snapshot was taken": {func(t *testing.T, _ string, s *Stores) { took(t, s, 100) }, ""},
 		"and entries since then": {func(t *testing.T, _ string, s *Stores) {
 			took(t, s, 100)
+			drop(t, s, 1, 50)
 			add(t, s, 101, 105)
 		}, ""},
-		"hole behind the snapshot": {func(t *testing.T, _ string, s *Stores) {
-			took(t, s, 100)
-			add(t, s, 101, 101)
-			add(t, s, 103, 105)
-		}, "entry 102"},
-		"hole without a snapshot": {func(t *testing.T, _ string, s *Stores) { add(t, s, 60, 61) }, "entry 51"},
 		"snapshots are gone": {func(t *testing.T, dir string, s *Stores) {
 			took(t, s, 40)
-			if err := s.Log.DeleteRange(1, 30); err != nil {
-				t.Fatal(err)
-			}
+			drop(t, s, 1, 30)
 			if err := os.RemoveAll(filepath.Join(dir, "snapshots")); err != nil {
 				t.Fatal(err)
 			}
@@ -82,36 +86,56 @@ func TestLogAndSnapshotMustMeet(t *testing.T) {
 			took(t, s, 100)
 			damageSnapshot(t, dir, "100")
 		}, "snapshot of entry 100 is damaged"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir, _ := written(t)
-			s, err := open(t, dir, false)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tt.make(t, dir, s)
-			if err := s.Close(); err != nil {
-				t.Fatal(err)
-			}
-			s, err = open(t, dir, false)
-			if err == nil {
-				s.Close()
-			}
-			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("got %v, want %q", err, tt.want)
-			}
-		})
+		"gap between snapshot and log": {func(t *testing.T, _ string, s *Stores) {
+			took(t, s, 100)
+			drop(t, s, 1, 50)
+			add(t, s, 102, 105)
+		}, "begins at 102"},
 	}
 }
 
+// holes can only be made where the store has nothing against them.
+func holes() map[string]meeting {
+	return map[string]meeting{
+		"hole behind the snapshot": {func(t *testing.T, _ string, s *Stores) {
+			took(t, s, 100)
+			add(t, s, 101, 101)
+			add(t, s, 103, 105)
+		}, "entry 102"},
+		"hole without a snapshot": {func(t *testing.T, _ string, s *Stores) { add(t, s, 60, 61) }, "entry 51"},
+	}
+}
+
+func TestLogAndSnapshotMustMeet(t *testing.T) {
+	each(t, func(t *testing.T, kind string) {
+		cases := meetings()
+		if kind == Bolt {
+			maps.Copy(cases, holes())
+		}
+		for name, tt := range cases {
+			t.Run(name, func(t *testing.T) {
+				dir := written(t, kind)
+				s := opened(t, dir)
+				tt.make(t, dir, s)
+				closed(t, s)
+				s, err := open(t, dir)
+				if err == nil {
+					s.Close()
+				}
+				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v, want %q", err, tt.want)
+				}
+			})
+		}
+	})
+}
+
 func TestLogIsEmptiedByASnapshot(t *testing.T) {
-	dir, _ := written(t)
-	s, err := open(t, dir, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if m, ok := s.Log.(raft.MonotonicLogStore); !ok || !m.IsMonotonic() {
-		t.Error("Raft would keep entries of before a snapshot that is ahead of them")
-	}
+	each(t, func(t *testing.T, kind string) {
+		s := opened(t, written(t, kind))
+		defer s.Close()
+		if m, ok := s.Log.(raft.MonotonicLogStore); !ok || !m.IsMonotonic() {
+			t.Error("Raft would keep entries of before a snapshot that is ahead of them")
+		}
+	})
 }

@@ -35,7 +35,7 @@ func TestFullDiskEndsTheNodeOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	fillDisk(t, filepath.Join(g.members[sick].cfg.DataDir, "raft", "raft.db"))
+	fillDisk(t, filepath.Join(g.members[sick].cfg.DataDir, "raft", "wal", "00000000000000000001-0000000000000000.wal"))
 	if _, err := rest.ApplyProject(ctx, &projectpb.ApplyProjectRequest{Name: "during"}); err != nil {
 		t.Errorf("write while the leader's disk fails: %v", err)
 	}
