@@ -13,7 +13,7 @@ func (o *op) working(fence *deploymentpb.Fence) (*jobpb.Job, error) {
 	switch {
 	case job == nil:
 		return nil, errs.New(errs.StaleAttempt, "there is no job %s", fence.GetJobId())
-	case job.GetState() != jobpb.State_STATE_RUNNING || job.GetAttempt() != fence.GetAttempt():
+	case job.GetState() != jobpb.State_STATE_RUNNING || fences && job.GetAttempt() != fence.GetAttempt():
 		return nil, errs.New(errs.StaleAttempt, "attempt %d of job %s is over", fence.GetAttempt(), fence.GetJobId())
 	}
 	return job, nil

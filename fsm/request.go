@@ -39,7 +39,7 @@ func (o *op) request() (row *commandpb.Request, first *commandpb.Result, err err
 			"and the servers", -age)
 	}
 	sum := digest(o.command)
-	if earlier := o.Request(o.command.GetTokenId(), id); earlier != nil {
+	if earlier := o.Request(o.command.GetTokenId(), id); dedupes && earlier != nil {
 		if !bytes.Equal(earlier.GetDigest(), sum) {
 			return nil, nil, errs.New(errs.Conflict, "request id %s was used for another request", id)
 		}

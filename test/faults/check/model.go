@@ -135,7 +135,8 @@ func newKnown(ops []Op) *known {
 	return k
 }
 
-// saw notes that the register had the operation's value at the version.
+// saw notes that the register had the operation's value at the version. Of what
+// contradicts itself the first counts.
 func (k *known) saw(o *Op, version uint64) {
 	if owner, ok := k.owners[version]; ok && owner != o.Value {
 		k.contradict("version %d of %s has two values, %s and %s: %s", version, o.Key, owner, o.Value, o)
@@ -143,7 +144,12 @@ func (k *known) saw(o *Op, version uint64) {
 	if made, ok := k.made[o.Value]; ok && made != version {
 		k.contradict("%s = %s was done more than once: it made version %d and version %d: %s", o.Key, o.Value, made, version, o)
 	}
-	k.owners[version], k.made[o.Value] = o.Value, version
+	if _, ok := k.owners[version]; !ok {
+		k.owners[version] = o.Value
+	}
+	if _, ok := k.made[o.Value]; !ok {
+		k.made[o.Value] = version
+	}
 }
 
 func (k *known) contradict(format string, args ...any) {

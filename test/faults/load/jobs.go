@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"waypoint/api/jobpb"
-	"waypoint/api/projectpb"
 	"waypoint/client"
 	"waypoint/errs"
 	"waypoint/internal/ids"
@@ -36,10 +35,8 @@ const (
 	perLook = time.Second
 )
 
-// jobFile is the project file of a job, jobScript its work: signs of life for a
-// time, appended to a file of the job's own.
-const (
-	jobFile = `project = "jobs"
+// jobFile is the project file of a job.
+const jobFile = `project = "jobs"
 
 app "work" {
   build {
@@ -50,11 +47,17 @@ app "work" {
   }
 }
 `
-	jobScript = `me=$$.$(date +%%s%%N)
-say() { echo "$1 $me $(date +%%s%%N)" >> ran; }
+
+// jobTrail begins the work of every job: it says who it is, in its output and
+// in a file of the job's own.
+const jobTrail = `me=$$.$(date +%s%N)
+say() { echo "$1 $me $(date +%s%N)" >> ran; }
 say begin
 echo "process $me"
-n=0
+`
+
+// jobScript is the work of a job: signs of life for a time.
+const jobScript = `n=0
 while [ $n -lt %d ]; do
 	n=$((n+1))
 	sleep 0.1
@@ -62,7 +65,6 @@ while [ $n -lt %d ]; do
 done
 say finish
 `
-)
 
 // Jobs submits jobs through all nodes to runners that do work which leaves a
 // trail.
@@ -96,22 +98,13 @@ func (j *Jobs) Name() string { return "jobs" }
 
 // Prepare makes the project and starts the runners.
 func (j *Jobs) Prepare(ctx context.Context) error {
-	conn, err := j.cluster.Dial(0)
-	if err != nil {
+	if err := makeProject(ctx, j.cluster, jobProject, "work"); err != nil {
 		return err
 	}
-	defer conn.Close()
-	if _, err := projectpb.NewProjectServiceClient(conn.Conn()).ApplyProject(ctx, &projectpb.ApplyProjectRequest{
-		Name: jobProject, Apps: []string{"work"},
-	}); err != nil {
-		return err
-	}
-	for n := range runners {
-		r, err := startRunner(ctx, j.cluster, n)
-		if err != nil {
+	for range runners {
+		if _, err := j.startRunner(ctx); err != nil {
 			return err
 		}
-		j.runners = append(j.runners, r)
 	}
 	return nil
 }
@@ -119,31 +112,45 @@ func (j *Jobs) Prepare(ctx context.Context) error {
 // runnerProcess is a running "waypoint runner agent".
 type runnerProcess struct {
 	log    string
+	cmd    *exec.Cmd
 	cancel context.CancelFunc
 	ended  chan struct{}
 }
 
-func startRunner(ctx context.Context, c *harness.Cluster, n int) (*runnerProcess, error) {
-	r := &runnerProcess{log: filepath.Join(c.Dir, fmt.Sprintf("runner%d.log", n)), ended: make(chan struct{})}
+// startRunner starts one more runner, with more flags.
+func (j *Jobs) startRunner(ctx context.Context, flags ...string) (*runnerProcess, error) {
+	name := fmt.Sprintf("runner%d", len(j.runners))
+	r := &runnerProcess{log: filepath.Join(j.cluster.Dir, name+".log"), ended: make(chan struct{})}
 	log, err := os.Create(r.log)
 	if err != nil {
 		return nil, err
 	}
 	ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	cmd := c.Command(ctx, "runner", "agent", fmt.Sprintf("-name=runner%d", n), fmt.Sprintf("-slots=%d", slots))
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	r.cmd = j.cluster.Command(ctx, append([]string{"runner", "agent", "-name=" + name, fmt.Sprintf("-slots=%d", slots)}, flags...)...)
+	r.cmd.Stdout, r.cmd.Stderr = log, log
+	if err := r.cmd.Start(); err != nil {
 		r.cancel()
 		return nil, errors.Join(err, log.Close())
 	}
-	go r.wait(cmd, log)
+	go func() {
+		defer close(r.ended)
+		defer log.Close()
+		_ = r.cmd.Wait() // an early end shows as the closed channel
+	}()
+	j.runners = append(j.runners, r)
 	return r, nil
 }
 
-func (r *runnerProcess) wait(cmd *exec.Cmd, log io.Closer) {
-	defer close(r.ended)
-	defer log.Close()
-	_ = cmd.Wait() // an early end shows as the closed channel
+// stop ends the runner, and says whether it had ended before.
+func (r *runnerProcess) stop() (early bool) {
+	select {
+	case <-r.ended:
+		early = true
+	default:
+	}
+	r.cancel()
+	<-r.ended
+	return early
 }
 
 // Run submits jobs and reads their records until ctx ends.
@@ -168,7 +175,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 	var failed error
 	each(ctx, j.Rate, func(ctx context.Context) {
 		if failed == nil && j.open() < maxOpen && count < maxJobs {
-			failed = j.submit(ctx, conns[count%len(conns)], 1+random.IntN(30))
+			failed = j.submit(ctx, conns[count%len(conns)], fmt.Sprintf(jobScript, 1+random.IntN(30)))
 			count++
 		}
 	})
@@ -189,14 +196,14 @@ func (j *Jobs) open() int {
 	return n
 }
 
-// submit asks for a job whose work shows so many signs of life.
-func (j *Jobs) submit(ctx context.Context, conn *client.Client, signs int) error {
+// submit asks for a job whose work is a shell script.
+func (j *Jobs) submit(ctx context.Context, conn *client.Client, script string) error {
 	id := ids.New()
 	folder := filepath.Join(j.cluster.Dir, "jobs", id)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"waypoint.hcl": jobFile, "work.sh": fmt.Sprintf(jobScript, signs)} {
+	for name, text := range map[string]string{"waypoint.hcl": jobFile, "work.sh": jobTrail + script} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -251,13 +258,9 @@ func (j *Jobs) Check(ctx context.Context) *check.Verdict {
 	err := j.settle(ctx)
 	var early []string
 	for _, r := range j.runners {
-		select {
-		case <-r.ended:
+		if r.stop() {
 			early = append(early, r.log)
-		default:
 		}
-		r.cancel()
-		<-r.ended
 	}
 	for id, record := range j.jobs {
 		err = errors.Join(err, j.trail(id, record.folder))

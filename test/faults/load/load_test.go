@@ -25,24 +25,7 @@ func startCluster(t *testing.T) *harness.Cluster {
 	if _, err := os.Stat(filepath.Join(bin, "waypoint")); err != nil {
 		t.Fatalf("no binaries: run \"make build\" first: %v", err)
 	}
-	c := harness.New(bin, t.TempDir())
-	c.AnyPort = true
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := c.Close(ctx); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			for _, n := range c.Nodes {
-				t.Logf("the last lines of %s:\n%s", n.Name, n.LastLog(40))
-			}
-		}
-	})
-	if err := c.Start(t.Context(), 3); err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return startNodes(t, bin, 3)
 }
 
 // runWhile prepares the workloads, runs them at the same time while disturb does
@@ -80,16 +63,6 @@ func runWhile(t *testing.T, disturb func(ctx context.Context), workloads ...Work
 		if files, err := v.Save(t.ArtifactDir()); err == nil {
 			t.Logf("kept with -artifacts: %v", files)
 		}
-	}
-}
-
-// pause lets the workloads work.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
 
@@ -132,4 +105,14 @@ func TestNothingIsLostWhenTheLeaderIsKilled(t *testing.T) {
 func TestJobsAreCompletedOnceWhenTheLeaderIsKilled(t *testing.T) {
 	c := startCluster(t)
 	runWhile(t, killLeader(t, c), NewJobs(c))
+}
+
+// pause lets the workloads work.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -98,13 +98,13 @@ func (r *Registers) Prepare(ctx context.Context) error {
 	return makeProject(ctx, r.cluster, registerProject)
 }
 
-func makeProject(ctx context.Context, c *harness.Cluster, name string) error {
+func makeProject(ctx context.Context, c *harness.Cluster, name string, apps ...string) error {
 	conn, err := c.Dial(0)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	_, err = projectpb.NewProjectServiceClient(conn.Conn()).ApplyProject(ctx, &projectpb.ApplyProjectRequest{Name: name})
+	_, err = projectpb.NewProjectServiceClient(conn.Conn()).ApplyProject(ctx, &projectpb.ApplyProjectRequest{Name: name, Apps: apps})
 	return err
 }
 
