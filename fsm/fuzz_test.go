@@ -2,7 +2,9 @@ package fsm_test
 
 import (
 	"bytes"
+	"io"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
@@ -39,8 +41,7 @@ func FuzzEntry(f *testing.F) {
 // Commands of every kind about things that exist, whatever else they say.
 func FuzzCommands(f *testing.F) {
 	for kind := range len(kindFields()) {
-		f.Add([]byte{byte(kind), 0, 1, 1, 2, 1, 3, 1, 4, 1, 5, 1, 6, 1, 7, 1, 1, 1, 2, 3})
-		f.Add(append([]byte{1, 0, byte(kind)}, bytes.Repeat([]byte{1, 7, 3, 2, 1, 8, 5}, 12)...))
+		f.Add(append([]byte{byte(kind), byte(kind % 4)}, bytes.Repeat([]byte{1, 7, 3, 2, 1, 8, 5}, 12)...))
 	}
 	start := busy(f)
 	words := []string{"", "n1", "n2", "boot1", "shop", "web", "api", "default", "b1", "d1", "r1", "j1", "j2", "i1", "run1", "e1", "t-d1",
@@ -67,7 +68,7 @@ func FuzzCommands(f *testing.F) {
 }
 
 // drawn is a command that is not refused for its sender or its request id.
-func drawn(source *protofuzz.Source, start *machine, number int) *commandpb.Command {
+func drawn(source *protofuzz.Source, start origin, number int) *commandpb.Command {
 	command := &commandpb.Command{}
 	fields := kindFields()
 	field := fields[source.Intn(len(fields))]
@@ -97,8 +98,15 @@ func kindFields() []protoreflect.FieldDescriptor {
 	return all
 }
 
-// busy is a machine with something of everything.
-func busy(t testing.TB) *machine {
+// origin is a state that machines can begin with.
+type origin struct {
+	snapshot []byte
+	index    uint64
+	now      time.Time
+}
+
+// busy has something of everything.
+func busy(t testing.TB) origin {
 	m := newShop(t)
 	m.ok(m.do(&commandpb.BuildCreate{Build: &deploymentpb.Build{Id: "b1", App: shopRef()}}))
 	m.deployed("d1")
@@ -108,18 +116,24 @@ func busy(t testing.TB) *machine {
 	m.running("j1", "run1", spec(jobpb.Operation_OPERATION_UP))
 	m.ok(m.do(&commandpb.JobSubmit{Id: "j2", Spec: spec(jobpb.Operation_OPERATION_BUILD)}))
 	m.ok(m.do(&commandpb.ConfigSet{Changes: []*configpb.Change{{Scope: &configpb.Scope{Project: "shop"}, Name: "K", Sealed: []byte("v")}}}))
+	return origin{m.snapshot(), m.index, m.now}
+}
+
+func (o origin) machine(t *testing.T) *machine {
+	t.Helper()
+	m := emptyMachine(t)
+	if err := m.fsm.Restore(io.NopCloser(bytes.NewReader(o.snapshot))); err != nil {
+		t.Fatal(err)
+	}
+	m.index, m.now = o.index, o.now
 	return m
 }
 
-// same applies the entries on two machines that begin like from, one of which
-// is replaced by its own snapshot before each entry.
-func same(t *testing.T, from *machine, entries ...[]byte) {
-	start := *from
-	start.TB = t
-	steady, restored := emptyMachine(t), emptyMachine(t)
-	start.restoreTo(steady)
-	start.restoreTo(restored)
-	for _, data := range entries {
+// same applies the entries on two machines that begin like start, one of which
+// is replaced by its own snapshot after the first entry.
+func same(t *testing.T, start origin, entries ...[]byte) {
+	steady, restored := start.machine(t), start.machine(t)
+	for n, data := range entries {
 		steady.index++
 		entry := &raft.Log{Index: steady.index, Term: term, Data: data}
 		want, got := steady.fsm.Apply(entry).([]*commandpb.Result), restored.fsm.Apply(entry).([]*commandpb.Result)
@@ -131,12 +145,14 @@ func same(t *testing.T, from *machine, entries ...[]byte) {
 				t.Fatalf("command %d failed inside: %v", i, want[i])
 			}
 		}
-		next := emptyMachine(t)
-		restored.restoreTo(next)
-		restored = next
-		if !bytes.Equal(steady.snapshot(), restored.snapshot()) {
-			t.Fatal("the snapshots differ")
+		if n == 0 {
+			next := emptyMachine(t)
+			restored.restoreTo(next)
+			restored = next
 		}
+	}
+	if !bytes.Equal(steady.snapshot(), restored.snapshot()) {
+		t.Fatal("the snapshots differ")
 	}
 }
 
