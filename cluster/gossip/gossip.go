@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"strconv"
 	"sync"
@@ -92,9 +93,18 @@ func Start(cfg Config) (*Gossip, error) {
 		return nil, err
 	}
 	conf.Delegate, conf.Events, conf.Conflict = delegate{g}, events{g}, events{g}
-	list, err := memberlist.Create(conf)
+	network, err := newDoor(conf)
 	if err != nil {
 		return nil, fmt.Errorf("listen for gossip on %s: %w", cfg.Bind, err)
+	}
+	if conf.BindPort == 0 {
+		conf.BindPort = network.GetAutoBindPort()
+		conf.AdvertisePort = conf.BindPort
+	}
+	conf.Transport = network
+	list, err := memberlist.Create(conf)
+	if err != nil {
+		return nil, fmt.Errorf("listen for gossip on %s: %w", cfg.Bind, errors.Join(err, network.Shutdown()))
 	}
 	g.list, g.addr = list, hostPort(list.LocalNode())
 	return g, nil
@@ -124,7 +134,9 @@ func settings(cfg Config) (*memberlist.Config, error) {
 	conf.TCPTimeout = streamLimit
 	conf.SecretKey = cfg.Key
 	conf.DeadNodeReclaimTime = reclaim
-	conf.Logger = cfg.Logger.StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
+	conf.Logger = log.New(&noise{
+		out: cfg.Logger.StandardWriter(&hclog.StandardLoggerOptions{InferLevels: true}), now: time.Now,
+	}, "", 0)
 	return conf, nil
 }
 
