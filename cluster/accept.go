@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
 	"time"
@@ -37,6 +38,9 @@ func (a *admission) AcceptJoin(ctx context.Context, req *clusterpb.JoinRequest) 
 	}
 	serial := pki.Serial([]byte(req.GetTokenId()), keyHash)
 	secretHash := sha256.Sum256(req.GetSecret())
+	if err := a.checkSecret(ctx, req.GetTokenId(), secretHash[:]); err != nil {
+		return nil, err
+	}
 	joiner := req.GetNode()
 	listed, err := a.writes.Apply(ctx, &commandpb.Command{
 		RequestId: a.newRequestID(), TokenId: nodeToken(a.NodeID()),
@@ -85,6 +89,26 @@ func (a *admission) checkJoin(req *clusterpb.JoinRequest) (*ecdsa.PublicKey, []b
 		return nil, nil, errs.New(errs.Invalid, "join: %w", err)
 	}
 	return key, hash, nil
+}
+
+// checkSecret refuses who does not hold the secret of any token. The command
+// would do so as well; but anybody may ask, and a command costs every node a
+// write of its log.
+func (a *admission) checkSecret(ctx context.Context, tokenID string, hash []byte) error {
+	holds := func() bool {
+		return hmac.Equal(a.store.Read().Token(tokenID).GetJoinSecretHash(), hash)
+	}
+	if holds() {
+		return nil
+	}
+	// The token may be so new that this node has not heard of it.
+	if err := a.fresh(ctx); err != nil {
+		return err
+	}
+	if !holds() {
+		return errs.New(errs.Unauthenticated, "join: the join token is not known to this cluster: make another one with \"waypoint server join-token\"")
+	}
+	return nil
 }
 
 // authority opens the cluster's CA.

@@ -201,7 +201,7 @@ func (c *Cluster) assemble() {
 		proposer: c.batches, forward: newForwarder(c.following, c.peers),
 	}
 	c.reads = newReads(c.node, c.following, c.peers, c.leadership, c.roster.noLeader)
-	c.admission = &admission{node: c.node, writes: c.writes, roster: c.roster}
+	c.admission = &admission{node: c.node, writes: c.writes, roster: c.roster, fresh: c.reads.Fresh}
 	c.announcement.writes, c.announcement.peers = c.writes, c.peers
 	c.standing = &standing{node: c.node, following: c.following, peers: c.peers, roster: c.roster}
 	c.removal = &removal{

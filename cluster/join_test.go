@@ -246,3 +246,41 @@ func TestDamagedNodeIsRefused(t *testing.T) {
 	}
 	run(t, cfg).ready()
 }
+
+// Anybody may ask to join.
+func TestStrangersWhoAskToJoinWriteNothing(t *testing.T) {
+	t.Parallel()
+	a := first(t, "a")
+	tok, err := parseJoinToken(a.joinToken(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := pki.Request(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, before := a.store.Index()
+	const calls = 30
+	for i := range calls {
+		req := &clusterpb.JoinRequest{
+			TokenId: tok.TokenID, Secret: []byte("guessed"), Csr: csr,
+			Node: &clusterpb.Node{Id: ids.New(), Name: "b", Build: version.Build()},
+		}
+		if i%2 == 0 {
+			req.TokenId, req.Secret = ids.New(), nil
+		}
+		if _, err := a.AcceptJoin(t.Context(), req); !errs.Is(err, errs.Unauthenticated) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if _, after := a.store.Index(); after-before >= calls/2 {
+		t.Errorf("%d calls were %d log entries", calls, after-before)
+	}
+	if err := Join(t.Context(), config(t, "b"), a.joinToken(0)); err != nil {
+		t.Errorf("the token's holder: %v", err)
+	}
+}

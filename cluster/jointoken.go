@@ -61,6 +61,7 @@ type admission struct {
 	*node
 	writes *writes
 	roster *roster
+	fresh  func(context.Context) error
 }
 
 // CreateJoinToken makes a token that lets one node join within lifetime; 0
