@@ -144,7 +144,7 @@ func Request(key *ecdsa.PrivateKey) ([]byte, error) {
 
 // CheckRequest returns a request's public key, and that key's SHA-256. Anybody
 // may send a request: nothing is computed with a key that is not of the one kind,
-// since one of millions of bits would take minutes.
+// since a large one of another kind takes long.
 func CheckRequest(csr []byte) (key *ecdsa.PublicKey, hash []byte, err error) {
 	if len(csr) > maxRequest {
 		return nil, nil, fmt.Errorf("read certificate request: it has %d bytes, at most %d are read", len(csr), maxRequest)

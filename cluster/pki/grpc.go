@@ -2,7 +2,6 @@ package pki
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 
@@ -10,20 +9,23 @@ import (
 )
 
 // ServerCredentials are for a gRPC server on Listener.GRPC: the handshake has
-// been done before the connection gets there.
+// been done before the connection gets there. Its calls have an AuthInfo.
 func ServerCredentials() credentials.TransportCredentials { return handshaked{} }
 
 type handshaked struct{}
 
 // ServerHandshake implements credentials.TransportCredentials.
 func (handshaked) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	secure, ok := conn.(*tls.Conn)
+	g, ok := conn.(*guest)
 	if !ok {
 		return nil, nil, errors.New("gRPC connection without TLS")
 	}
-	return secure, credentials.TLSInfo{
-		State:          secure.ConnectionState(),
-		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+	return g, AuthInfo{
+		TLSInfo: credentials.TLSInfo{
+			State:          g.ConnectionState(),
+			CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+		},
+		guest: g,
 	}, nil
 }
 

@@ -18,8 +18,9 @@ import (
 const (
 	// handshakeLimit bounds a connection from accept until somebody serves it.
 	handshakeLimit = 10 * time.Second
-	// maxPending bounds the connections in that stage. The one that has waited
-	// longest makes room, so silent connections keep nobody else out.
+	// maxPending bounds the connections of which it is not known who is at the
+	// other end. The one that has waited longest makes room, so they keep nobody
+	// else out.
 	maxPending = 1024
 )
 
@@ -60,8 +61,8 @@ func Listen(addr string, identity *Identity, admit func(tls.ConnectionState) boo
 // Addr returns the bound address.
 func (l *Listener) Addr() net.Addr { return l.tcp.Addr() }
 
-// GRPC returns the connections that speak HTTP/2. They are *tls.Conn with the
-// handshake done.
+// GRPC returns the connections that speak HTTP/2, with the handshake done. They
+// are for a server with ServerCredentials.
 func (l *Listener) GRPC() net.Listener { return l.grpc }
 
 // Raft returns the connections of Raft peers.
@@ -87,10 +88,7 @@ func (l *Listener) Run(ctx context.Context) error {
 		}
 		pause.Reset()
 		if entry := l.enter(conn); entry != nil {
-			l.serving.Go(func() {
-				l.serve(conn)
-				l.leave(entry)
-			})
+			l.serving.Go(func() { l.serve(conn, entry) })
 		}
 	}
 }
@@ -117,20 +115,36 @@ func (l *Listener) leave(entry *list.Element) {
 }
 
 // serve does one handshake and hands the connection over, or closes it.
-func (l *Listener) serve(conn net.Conn) {
+func (l *Listener) serve(conn net.Conn, entry *list.Element) {
+	if !l.handOver(conn, entry) {
+		conn.Close()
+		l.leave(entry)
+	}
+}
+
+func (l *Listener) handOver(conn net.Conn, entry *list.Element) bool {
 	deadline := time.NewTimer(handshakeLimit)
 	defer deadline.Stop()
 	conn.SetDeadline(time.Now().Add(handshakeLimit))
 	secure := tls.Server(conn, l.config)
 	if err := secure.Handshake(); err != nil {
 		l.logger.Debug("handshake failed", "remote", conn.RemoteAddr(), "error", err)
-		conn.Close()
-		return
+		return false
 	}
 	conn.SetDeadline(time.Time{})
-	target := l.route(secure.ConnectionState())
-	if target == nil || !target.put(secure, deadline.C) {
-		secure.Close()
+	state := secure.ConnectionState()
+	switch target := l.route(state); target {
+	case nil:
+		return false
+	case l.raft:
+		l.leave(entry) // it is a member's
+		return target.put(secure, deadline.C)
+	default:
+		g := &guest{Conn: secure, l: l, entry: entry}
+		if len(state.VerifiedChains) > 0 {
+			AuthInfo{guest: g}.Known() // a certificate of the cluster's own CA
+		}
+		return target.put(g, deadline.C)
 	}
 }
 

@@ -68,8 +68,8 @@ func hugeRequest(t testing.TB, bits uint) []byte {
 	return der
 }
 
-// Anybody may send a request. To check a signature of a key of millions of bits
-// would take minutes.
+// Anybody may send a request, and to check the signature of a large RSA key takes
+// long.
 func TestAKeyOfAnotherKindIsRefusedBeforeItIsUsed(t *testing.T) {
 	_, _, err := pki.CheckRequest(hugeRequest(t, 1<<15))
 	if err == nil || !strings.Contains(err.Error(), "ECDSA on P-256") {

@@ -34,6 +34,7 @@ type credential struct {
 // name. A token counts before a certificate: whoever sends one means it.
 func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Policy, headers metadata.MD) (*credential, error) {
 	if policy.Open(rule) {
+		c.introduce(ctx, headers)
 		info.Caller = policypb.Caller_CALLER_ANONYMOUS
 		return nil, nil
 	}
@@ -58,7 +59,25 @@ func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Po
 		return nil, errs.New(errs.PermissionDenied, "%s may not call %s, which is for %s: use a token of the right kind",
 			callerWord(info.Caller), info.Method, admitted(rule))
 	}
+	known(ctx)
 	return held, nil
+}
+
+// introduce looks at the token of a call that needs none, as a client's first
+// one, for the sake of those that follow on the connection.
+func (c *chain) introduce(ctx context.Context, headers metadata.MD) {
+	text, ok := strings.CutPrefix(first(headers, protocol.HeaderAuthorization), bearer)
+	if !ok {
+		return
+	}
+	key, err := c.TokenKey()
+	if err != nil {
+		return
+	}
+	signed, err := token.Verify(key, text)
+	if err == nil && c.valid(signed, c.Store.Read().Token(signed.GetId())) == nil {
+		known(ctx)
+	}
 }
 
 // verify checks a token's signature here and its record in the state.
@@ -155,8 +174,13 @@ func connection(ctx context.Context) (tls.ConnectionState, bool) {
 	if !ok {
 		return tls.ConnectionState{}, false
 	}
-	info, ok := from.AuthInfo.(credentials.TLSInfo)
-	return info.State, ok
+	switch info := from.AuthInfo.(type) {
+	case guest:
+		return info.ConnectionState(), true
+	case credentials.TLSInfo:
+		return info.State, true
+	}
+	return tls.ConnectionState{}, false
 }
 
 // callerOf maps kinds of token to kinds of caller. A join token makes no calls.

@@ -46,7 +46,7 @@ const (
 	// do so each 15 s or more slowly, also without a call.
 	pingAllowed = 10 * time.Second
 	// pingAfter and pingWait find clients that are gone without a word.
-	pingAfter = 30 * time.Second
+	pingAfter = 15 * time.Second
 	pingWait  = 15 * time.Second
 )
 
@@ -65,8 +65,8 @@ type Config struct {
 	// TokenKey returns the key that tokens are signed with. It may fail while
 	// the node has no state yet.
 	TokenKey func() ([]byte, error)
-	// Credentials handshake connections. AuthInfo must be credentials.TLSInfo
-	// for a certificate to count.
+	// Credentials handshake connections. For a certificate to count, AuthInfo must
+	// be credentials.TLSInfo or have the methods of guest, which bound strangers.
 	Credentials credentials.TransportCredentials
 	// NodeName names this node in errors, so that people find the right log.
 	NodeName string
@@ -121,6 +121,7 @@ func options(cfg Config, c *chain) []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(hardMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeader),
+		grpc.InTapHandle(enter),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
