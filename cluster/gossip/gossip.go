@@ -277,10 +277,7 @@ func (g *Gossip) Leave() error {
 // A node that cannot be reached finds out by itself.
 func (g *Gossip) tellAll(message []byte) *sync.WaitGroup {
 	var sending sync.WaitGroup
-	for _, n := range g.list.Members() {
-		if n.Name == g.id {
-			continue
-		}
+	for _, n := range g.others() {
 		sending.Go(func() {
 			if err := g.list.SendReliable(n, message); err != nil {
 				g.logger.Debug("cannot say goodbye", "node", n.Name, "cause", err)
@@ -288,6 +285,21 @@ func (g *Gossip) tellAll(message []byte) *sync.WaitGroup {
 		})
 	}
 	return &sending
+}
+
+// others are the nodes that are held for alive. The library has a list of them
+// too, but changes what is on it while it is read.
+func (g *Gossip) others() []*memberlist.Node {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []*memberlist.Node
+	for id, e := range g.nodes {
+		host, port, err := split(e.node.GetGossipAddr())
+		if id != g.id && e.state == Alive && err == nil {
+			all = append(all, &memberlist.Node{Name: id, Addr: net.ParseIP(host), Port: uint16(port)})
+		}
+	}
+	return all
 }
 
 // Stop stops without a goodbye.

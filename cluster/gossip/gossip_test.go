@@ -123,3 +123,30 @@ func TestNodeThatCameBackElsewhereIsHeardOf(t *testing.T) {
 		t.Error("a node takes what others say of it for another node")
 	}
 }
+
+// The library's list of members changes under whoever reads it.
+func TestGoodbyesAreSaidWhileOthersChange(t *testing.T) {
+	t.Parallel()
+	a := start(t, "a", nil, 1)
+	b := start(t, "b", map[string]string{"a": a.Addr()}, 1)
+	sees(t, a, "b", Alive)
+	sees(t, b, "a", Alive)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 5 {
+			if err := b.Announce(&clusterpb.Node{Name: strings.Repeat("b", i+1)}); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for going := true; going; {
+		a.tellAll([]byte("nobody")).Wait()
+		select {
+		case <-done:
+			going = false
+		default:
+		}
+	}
+	wait.For(t, patience, "b's goodbye", func() bool { a.tellAll([]byte("a")).Wait(); return b.State("a") == Left })
+}
