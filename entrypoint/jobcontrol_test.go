@@ -14,6 +14,7 @@ import (
 type jobShell struct {
 	t        *testing.T
 	terminal *os.File // our side
+	pid      int
 	out      wait.Buffer
 }
 
@@ -30,7 +31,7 @@ func newJobShell(t *testing.T, env ...string) *jobShell {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	check(t, cmd.Start())
 	terminal.Close()
-	s := &jobShell{t: t, terminal: controller}
+	s := &jobShell{t: t, terminal: controller, pid: cmd.Process.Pid}
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
@@ -83,7 +84,7 @@ func TestCtrlZGivesThePromptBack(t *testing.T) {
 	for range 2 {
 		s.types(ctrlZ, "Stopped")
 		s.types("echo $((20+3))\n", "23") // the prompt is back
-		s.types("fg\n", "goes on")
+		s.types("fg\n", "\ngoes on")      // not only the shell's word of what goes on
 	}
 	s.types("word\n", "got word")
 	s.types("echo $? $((40+5))\n", "0 45")
@@ -96,6 +97,11 @@ func TestCtrlZStopsTheWaitForAConfiguration(t *testing.T) {
 	s.types("echo $((20+3))\n", "23")
 	from := len(s.out.String())
 	s.types("fg\n", "echo started")
+	wait.For(t, patience, "the job to have the terminal", func() bool {
+		group, err := foreground(s.terminal)
+		check(t, err)
+		return group != s.pid
+	})
 	s.types("\x03") // Ctrl-C
 	s.types("echo ended $?\n", "ended 130")
 	if strings.Contains(s.out.String()[from:], "\nstarted") {
@@ -111,7 +117,7 @@ func TestBackgroundJobThatReadsStopsUntilItIsInTheForeground(t *testing.T) {
 	_, after, _ := strings.Cut(s.out.String(), "\r\npid")
 	pid, _, _ := strings.Cut(after, ".")
 	wait.For(t, patience, "the entrypoint to stop", func() bool { return stateOf(t, "/proc/"+pid+"/stat") == "T" })
-	s.types("fg\n", "goes on")
+	s.types("fg\n", "\ngoes on") // not only the shell's word of what goes on
 	s.types("word\n", "got word")
 }
 
