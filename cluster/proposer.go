@@ -217,15 +217,13 @@ func unixNano(t time.Time) int64 {
 func (p *proposer) answer(context.Context) error {
 	defer close(p.closed)
 	for e := range p.inFlight {
-		results, index, err := outcome(e.future, len(e.batch))
+		results, err := outcome(e.future, len(e.batch))
 		for i, prop := range e.batch {
 			if err != nil {
 				prop.fail(err)
 				continue
 			}
-			res := proto.CloneOf(results[i])
-			res.Index = index
-			prop.done <- res
+			prop.done <- results[i]
 		}
 		p.spread()
 	}
@@ -246,17 +244,17 @@ func (p *proposer) spread() {
 }
 
 // outcome unwraps what Raft says of an entry. This is the only place that does.
-func outcome(future raft.ApplyFuture, commands int) ([]*commandpb.Result, uint64, error) {
+func outcome(future raft.ApplyFuture, commands int) ([]*commandpb.Result, error) {
 	switch err := future.Error(); {
 	case err == nil:
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-		return nil, 0, errs.New(errs.Unavailable, "this node does not lead: %w", err)
+		return nil, errs.New(errs.Unavailable, "this node does not lead: %w", err)
 	default:
-		return nil, 0, errs.New(errs.OutcomeUnknown, "the change may have been made: %w", err)
+		return nil, errs.New(errs.OutcomeUnknown, "the change may have been made: %w", err)
 	}
 	results, ok := future.Response().([]*commandpb.Result)
 	if !ok || len(results) != commands {
-		return nil, 0, errs.New(errs.Internal, "the state machine gave %T for %d commands", future.Response(), commands)
+		return nil, errs.New(errs.Internal, "the state machine gave %T for %d commands", future.Response(), commands)
 	}
-	return results, future.Index(), nil
+	return results, nil
 }

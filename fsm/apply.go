@@ -54,7 +54,7 @@ func (f *FSM) apply(e *state.Entry, p place, command *commandpb.Command) *comman
 	}
 	if request != nil {
 		request.Result = result
-		state.Put(o.WriteTx, request)
+		o.Remember(request)
 	}
 	o.Commit()
 	return result
@@ -87,8 +87,7 @@ func refuse(w *state.WriteTx, request *commandpb.Request, err error) *commandpb.
 		return result
 	}
 	request.Result = result
-	state.Put(w, request)
-	w.Commit()
+	w.Remember(request)
 	return result
 }
 

@@ -18,7 +18,7 @@ import (
 // that changed, and has the version of the last one that was set.
 func configSet(o *op, c *commandpb.ConfigSet) (*commandpb.Result, error) {
 	result := unchanged()
-	named := map[string]bool{}
+	named := make(map[variableID]bool, len(c.GetChanges()))
 	for _, change := range c.GetChanges() {
 		v := variableOf(change)
 		if err := checkVariable(o, v, change); err != nil {
@@ -46,14 +46,17 @@ func configSet(o *op, c *commandpb.ConfigSet) (*commandpb.Result, error) {
 // checkFiles refuses variables whose files collide with others' of the same
 // scope and origin: of those none is narrower. It looks, once for each scope and
 // origin, at what all changes of the request together have made.
-func checkFiles(o *op, changes []*configpb.Change, named map[string]bool) error {
-	seen := map[string]bool{}
+func checkFiles(o *op, changes []*configpb.Change, named map[variableID]bool) error {
+	seen := map[siblings]bool{}
 	for _, change := range changes {
-		v := variableOf(change)
-		if v.GetFile() == nil || change.GetDelete() || seen[siblings(v)] {
+		if change.GetFile() == nil || change.GetDelete() {
 			continue
 		}
-		seen[siblings(v)] = true
+		v := variableOf(change)
+		if seen[siblingsOf(v)] {
+			continue
+		}
+		seen[siblingsOf(v)] = true
 		list := slices.DeleteFunc(o.ConfigVariables(v.GetScope(), true), func(other *configpb.Variable) bool {
 			return other.GetOrigin() != v.GetOrigin()
 		})
@@ -88,13 +91,23 @@ func variableOf(change *configpb.Change) *configpb.Variable {
 	return v
 }
 
-// identity tells the variables of one request apart.
-func identity(v *configpb.Variable) string { return fmt.Sprintf("%s %q", siblings(v), v.GetName()) }
+// variableID tells the variables of one request apart.
+type variableID struct {
+	siblings
+	name string
+}
 
-// siblings names what the variables of one scope and origin have in common.
-func siblings(v *configpb.Variable) string {
+func identity(v *configpb.Variable) variableID { return variableID{siblingsOf(v), v.GetName()} }
+
+// siblings is what the variables of one scope and origin have in common.
+type siblings struct {
+	project, app, workspace string
+	origin                  configpb.Origin
+}
+
+func siblingsOf(v *configpb.Variable) siblings {
 	s := v.GetScope()
-	return fmt.Sprintf("%q %q %q %d", s.GetProject(), s.GetApp(), s.GetWorkspace(), v.GetOrigin())
+	return siblings{s.GetProject(), s.GetApp(), s.GetWorkspace(), v.GetOrigin()}
 }
 
 func checkVariable(o *op, v *configpb.Variable, change *configpb.Change) error {
@@ -154,7 +167,7 @@ func versionText(version uint64) string {
 }
 
 // dropUnnamed deletes what the project file no longer says of the scope.
-func dropUnnamed(o *op, scope *configpb.Scope, named map[string]bool, result *commandpb.Result) error {
+func dropUnnamed(o *op, scope *configpb.Scope, named map[variableID]bool, result *commandpb.Result) error {
 	if scope.GetApp() == "" {
 		return errs.New(errs.Invalid, "a project file sets variables of apps only")
 	}

@@ -57,16 +57,22 @@ func (f *FSM) Apply(log *raft.Log) any {
 	e := f.store.Begin()
 	defer e.Abort()
 	at := f.entryTime(&entry)
-	forget(e.Command(), at, len(entry.GetCommands()))
+	// Their ids are refused by their age from now on.
+	e.Command().ForgetRequests(at.Add(-state.RequestWindow))
 	results := make([]*commandpb.Result, len(entry.GetCommands()))
 	for n, command := range entry.GetCommands() {
 		p := place{index: log.Index, term: log.Term, number: n, time: at}
-		result := proto.CloneOf(f.apply(e, p, command))
-		result.Index = log.Index
-		results[n] = result
+		results[n] = answer(f.apply(e, p, command), log.Index)
 	}
 	e.Commit(log.Index, at)
 	return results
+}
+
+// answer returns a result that the state shares, as the caller gets it.
+func answer(r *commandpb.Result, index uint64) *commandpb.Result {
+	return &commandpb.Result{
+		Error: r.GetError(), Ids: r.GetIds(), Sequence: r.GetSequence(), Version: r.GetVersion(), Index: index, Unchanged: r.GetUnchanged(),
+	}
 }
 
 // entryTime is the leader's stamp, but never before the previous entry's.

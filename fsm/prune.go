@@ -43,7 +43,6 @@ func prune(o *op, c *commandpb.Prune) (*commandpb.Result, error) {
 		removed += drop(o, o.ExecSessionsBeyond(int(c.GetExecSessionsKeep()), limit))
 	}
 	removed += drop(o, o.TokensEndedBefore(o.place.time.Add(-tokenAge), limit))
-	removed += drop(o, o.RequestsBornBefore(o.place.time.Add(-state.RequestWindow), limit))
 	if removed == 0 {
 		return unchanged(), nil
 	}

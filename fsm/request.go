@@ -3,7 +3,6 @@ package fsm
 import (
 	"bytes"
 	"crypto/sha256"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -62,14 +61,4 @@ func digest(command *commandpb.Command) []byte {
 	}
 	sum := sha256.Sum256(data)
 	return sum[:]
-}
-
-// forget drops requests that are too old to be answered. Their ids are refused
-// by their age, so it does not matter when they go: an entry removes more than
-// it can add, and never so many that it takes long.
-func forget(w *state.WriteTx, at time.Time, commands int) {
-	for _, row := range w.RequestsBornBefore(at.Add(-state.RequestWindow), 2*commands+64) {
-		state.Delete(w, row)
-	}
-	w.Commit()
 }

@@ -23,28 +23,28 @@ import (
 // failed, nothing has changed. Everything that was watched is woken, so that
 // readers turn to the new state.
 func (s *Store) Restore(r io.Reader) error {
-	db, err := s.tables.load(r)
+	loaded, err := s.tables.load(r)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	restored := newTx(&reader{tables: s.tables, txn: db.Txn(false)}).Meta()
+	restored := newTx(&reader{tables: s.tables, txn: loaded.db.Txn(false)}).Meta()
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.abandon
-	s.db, s.abandon = db, make(chan struct{})
+	s.db, s.requests, s.abandon = loaded.db, loaded.requests, make(chan struct{})
 	s.move(position{epoch: restored.Epoch, index: restored.Index})
 	close(old)
 	return nil
 }
 
-// load reads a whole snapshot into a new database.
-func (t *tables) load(r io.Reader) (*memdb.MemDB, error) {
+// load reads a whole snapshot.
+func (t *tables) load(r io.Reader) (*loader, error) {
 	in := &verifier{r: r, sum: sha256.New()}
 	if err := in.head(); err != nil {
 		return nil, err
 	}
-	db, err := t.parse(in)
+	loaded, err := t.parse(in)
 	if in.failed != nil {
 		return nil, in.failed
 	}
@@ -52,30 +52,31 @@ func (t *tables) load(r io.Reader) (*memdb.MemDB, error) {
 	if sumErr := in.verify(); sumErr != nil {
 		return nil, sumErr
 	}
-	return db, err
+	return loaded, err
 }
 
-func (t *tables) parse(in *verifier) (*memdb.MemDB, error) {
+func (t *tables) parse(in *verifier) (*loader, error) {
 	packed, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(32<<20))
 	if err != nil {
 		return nil, fmt.Errorf("open zstd: %w", err)
 	}
 	defer packed.Close()
-	l := &loader{tables: t, db: t.newDB(), in: bufio.NewReader(packed)}
+	l := &loader{tables: t, db: t.newDB(), requests: newRequestLog(), in: bufio.NewReader(packed)}
 	if err := l.load(); err != nil {
 		return nil, err
 	}
-	return l.db, nil
+	return l, nil
 }
 
-// loader fills a new database from frames.
+// loader fills a new state from frames.
 type loader struct {
-	tables *tables
-	db     *memdb.MemDB
-	in     *bufio.Reader
-	next   int // in tables.inOrder
-	counts []*commandpb.TableRows
-	last   []byte // key of the newest row of the table
+	tables   *tables
+	db       *memdb.MemDB
+	requests *requestLog
+	in       *bufio.Reader
+	next     int // in tables.inOrder
+	counts   []*commandpb.TableRows
+	last     []byte // key of the newest row of the table
 
 	content bytes.Buffer // of the newest frame
 }
@@ -152,7 +153,9 @@ func (l *loader) row(txn *memdb.Txn, content []byte) error {
 	if bytes.Compare(id, l.last) <= 0 {
 		return damaged("table %s has a row twice or in the wrong place", table.tableName())
 	}
-	if err := txn.Insert(table.tableName(), row); err != nil {
+	if request, ok := row.(*commandpb.Request); ok {
+		l.requests.add(remembered(request))
+	} else if err := txn.Insert(table.tableName(), row); err != nil {
 		return damaged("table %s: %w", table.tableName(), err)
 	}
 	l.last = id

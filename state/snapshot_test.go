@@ -19,6 +19,7 @@ import (
 	"waypoint/api/deploymentpb"
 	"waypoint/api/jobpb"
 	"waypoint/api/projectpb"
+	"waypoint/internal/ids"
 )
 
 // sample returns a store with a few rows.
@@ -39,7 +40,11 @@ func sample(t testing.TB) *Store {
 	Put(w, &jobpb.Job{Id: "j1", State: jobpb.State_STATE_QUEUED, CreatedAt: at, Spec: &jobpb.Spec{
 		Project: "shop", Variables: map[string]string{"a": "1", "b": "2", "c": "3", "d": "4"},
 	}})
-	Put(w, &commandpb.Request{TokenId: "t", RequestId: "r", At: at})
+	for _, id := range []string{"01HF7YAT01ZZZZZZZZZZZZZZZZ", "01HF7YAT00ZZZZZZZZZZZZZZZZ"} {
+		born, err := ids.Time(id)
+		check(t.Name(), err)
+		w.Remember(&commandpb.Request{TokenId: "t", RequestId: id, At: timestamppb.New(born)})
+	}
 	e.Commit(7, time.Unix(1_700_000_001, 5))
 	return s
 }

@@ -19,9 +19,11 @@ type Snapshot struct {
 	tx *Tx
 }
 
-// Snapshot returns the state as it is now.
+// Snapshot returns the state as it is now, between two entries.
 func (s *Store) Snapshot() *Snapshot {
-	return &Snapshot{tx: s.Read()}
+	tx := s.Read()
+	tx.reader.requests = tx.reader.requests.freeze()
+	return &Snapshot{tx: tx}
 }
 
 // Index returns the epoch and index that the snapshot is of.

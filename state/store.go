@@ -12,11 +12,12 @@ import (
 type Store struct {
 	tables *tables
 
-	mu      sync.RWMutex
-	db      *memdb.MemDB
-	abandon chan struct{} // closed when db is replaced
-	at      position
-	moved   chan struct{} // closed when at changes
+	mu       sync.RWMutex
+	db       *memdb.MemDB
+	requests *requestLog
+	abandon  chan struct{} // closed when db is replaced
+	at       position
+	moved    chan struct{} // closed when at changes
 }
 
 // position says how far the state has come.
@@ -29,10 +30,11 @@ type position struct {
 func New() *Store {
 	t := newTables()
 	return &Store{
-		tables:  t,
-		db:      t.newDB(),
-		abandon: make(chan struct{}),
-		moved:   make(chan struct{}),
+		tables:   t,
+		db:       t.newDB(),
+		requests: newRequestLog(),
+		abandon:  make(chan struct{}),
+		moved:    make(chan struct{}),
 	}
 }
 
@@ -41,7 +43,7 @@ func New() *Store {
 func (s *Store) Read() *Tx {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return newTx(&reader{tables: s.tables, txn: s.db.Txn(false), abandon: s.abandon})
+	return newTx(&reader{tables: s.tables, txn: s.db.Txn(false), requests: s.requests, abandon: s.abandon})
 }
 
 // Index returns the epoch and the index of the newest entry that was applied

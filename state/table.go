@@ -28,7 +28,7 @@ type index[M proto.Message] struct {
 
 // rows is what the store and the snapshot codec need of a table of any kind.
 type rows interface {
-	schema() *memdb.TableSchema
+	schema() *memdb.TableSchema // nil: the rows are not in go-memdb
 	tableName() string
 	decode(data []byte) (row proto.Message, id []byte, err error)
 	every(r *reader) iter.Seq[proto.Message]

@@ -20,7 +20,7 @@ import (
 
 // Row is any message that a table holds.
 type Row interface {
-	*commandpb.Meta | *commandpb.Secret | *commandpb.Counters | *commandpb.Request |
+	*commandpb.Meta | *commandpb.Secret | *commandpb.Counters |
 		*clusterpb.Node | *authpb.Token | *projectpb.Project | *configpb.Variable |
 		*deploymentpb.Build | *deploymentpb.Artifact | *deploymentpb.Deployment |
 		*deploymentpb.Release | *deploymentpb.Instance | *runnerpb.Runner |
@@ -45,7 +45,7 @@ type tables struct {
 	runners     *table[*runnerpb.Runner]
 	jobs        *table[*jobpb.Job]
 	outputs     *table[*jobpb.Output]
-	requests    *table[*commandpb.Request]
+	requests    requestTable
 
 	execSessions *table[*execpb.Session]
 
@@ -69,7 +69,6 @@ func newTables() *tables {
 		runners:     runnerTable(),
 		jobs:        jobTable(),
 		outputs:     outputTable(),
-		requests:    requestTable(),
 
 		execSessions: execSessionTable(),
 	}
@@ -89,7 +88,6 @@ func newTables() *tables {
 		rowName[*runnerpb.Runner]():         t.runners,
 		rowName[*jobpb.Job]():               t.jobs,
 		rowName[*jobpb.Output]():            t.outputs,
-		rowName[*commandpb.Request]():       t.requests,
 		rowName[*execpb.Session]():          t.execSessions,
 	}
 	return t
@@ -117,7 +115,9 @@ func (t *tables) of(row proto.Message) rows {
 func (t *tables) newDB() *memdb.MemDB {
 	schema := &memdb.DBSchema{Tables: map[string]*memdb.TableSchema{}}
 	for _, table := range t.inOrder() {
-		schema.Tables[table.tableName()] = table.schema()
+		if s := table.schema(); s != nil {
+			schema.Tables[table.tableName()] = s
+		}
 	}
 	db, err := memdb.NewMemDB(schema)
 	if err != nil {

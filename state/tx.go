@@ -30,10 +30,11 @@ type Tx struct {
 // reader is what queries need: a consistent view and where to note what was
 // looked at.
 type reader struct {
-	tables  *tables
-	txn     *memdb.Txn
-	abandon <-chan struct{}
-	watches *WatchSet // nil: nothing is noted
+	tables   *tables
+	txn      *memdb.Txn
+	requests *requestLog
+	abandon  <-chan struct{}
+	watches  *WatchSet // nil: nothing is noted
 }
 
 func newTx(r *reader) *Tx {

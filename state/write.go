@@ -21,7 +21,7 @@ func (s *Store) Begin() *Entry {
 	defer s.mu.RUnlock()
 	return &Entry{
 		store: s,
-		tx:    newTx(&reader{tables: s.tables, txn: s.db.Txn(true), abandon: s.abandon}),
+		tx:    newTx(&reader{tables: s.tables, txn: s.db.Txn(true), requests: s.requests, abandon: s.abandon}),
 	}
 }
 

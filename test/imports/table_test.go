@@ -132,7 +132,7 @@ func rows() []row {
 		{"internal/wait", "", ""},
 		{"protocol", "api/errpb api/versionpb errs version", ""},
 		{"logs", "api/logspb", ""},
-		{"state", "api/authpb api/clusterpb api/commandpb api/configpb api/deploymentpb api/execpb api/jobpb api/projectpb api/runnerpb", "memdb protobuf zstd"},
+		{"state", "api/authpb api/clusterpb api/commandpb api/configpb api/deploymentpb api/execpb api/jobpb api/projectpb api/runnerpb internal/ids", "memdb protobuf zstd"},
 		{"fsm", "api/authpb api/clusterpb api/commandpb api/configpb api/deploymentpb api/execpb api/jobpb api/projectpb api/runnerpb errs internal/ids protocol state", "hclog protobuf raft"},
 		{"client", "api/clusterpb api/errpb api/policypb api/versionpb errs internal/backoff internal/ids internal/task protocol", "grpc hclog protobuf sys"},
 		{"client/exec", "api/execpb errs internal/backoff internal/ids internal/replay", "protobuf"},
