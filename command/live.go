@@ -14,6 +14,7 @@ import (
 	"waypoint/client"
 	"waypoint/cluster"
 	"waypoint/errs"
+	"waypoint/internal/garbage"
 	"waypoint/internal/ids"
 	"waypoint/protocol"
 	"waypoint/runner"
@@ -96,5 +97,17 @@ func newNode(ctx context.Context, cfg agent.Config, logger hclog.Logger) (Node, 
 	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	return liveNode{a}, nil
+}
+
+// spareHeap is what a node with a small state may use to collect garbage less
+// often, in bytes.
+const spareHeap = 64 << 20
+
+// liveNode is a node that has the process for itself.
+type liveNode struct{ *agent.Agent }
+
+func (n liveNode) Run(ctx context.Context) error {
+	defer garbage.Allow(spareHeap)()
+	return n.Agent.Run(ctx)
 }
