@@ -21,7 +21,13 @@ import (
 	"waypoint/api/versionpb"
 )
 
-const maxMessage = 16 << 20 // bytes of one received message
+const (
+	maxMessage = 16 << 20 // bytes of one received message
+	// Windows of fixed size: to measure a better one, gRPC would ping the server
+	// with each answer, which costs as much as the call.
+	streamWindow = 256 << 10
+	connWindow   = 1 << 20
+)
 
 var errUsedUp = errors.New("the connection has ended")
 
@@ -129,6 +135,8 @@ func (c *Client) dialOptions(heard *hearing) []grpc.DialOption {
 			Time: 13 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 	}
 }
 

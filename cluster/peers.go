@@ -27,6 +27,10 @@ const (
 	redialMin   = 50 * time.Millisecond
 	redialMax   = 500 * time.Millisecond
 	maxResponse = 16 << 20
+	// Windows of fixed size: to measure a better one, gRPC would ping with each
+	// answer.
+	streamWindow = 1 << 20
+	connWindow   = 8 << 20
 )
 
 // peers holds one connection to each other node.
@@ -81,6 +85,8 @@ func (p *peers) options(nodeID string) []grpc.DialOption {
 			MinConnectTimeout: dialLimit,
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connWindow),
 		grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			return invoke(metadata.AppendToOutgoingContext(ctx, protocol.HeaderRanges, ranges), method, req, reply, cc, opts...)
 		}),

@@ -40,6 +40,10 @@ const (
 	maxStreams = 2048
 	// maxHeader bounds a call's headers, in bytes.
 	maxHeader = 16 << 10
+	// Windows of fixed size: to measure a better one, gRPC would ping the caller
+	// with each request, which costs as much as a small call.
+	streamWindow = 512 << 10
+	connWindow   = 4 << 20
 	// handshakeWait bounds a connection's handshake.
 	handshakeWait = 20 * time.Second
 	// pingAllowed is how often clients may ping: the clients of this project
@@ -119,6 +123,8 @@ func options(cfg Config, c *chain) []grpc.ServerOption {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingWait}),
 		grpc.ReadBufferSize(0), // saves 32 KiB a connection
 		grpc.MaxRecvMsgSize(hardMessage),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeader),
 		grpc.InTapHandle(enter),
