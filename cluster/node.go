@@ -19,8 +19,8 @@ import (
 	"waypoint/state"
 )
 
-// node is what all parts of a cluster member share. None of it changes after
-// Open.
+// node is what all parts of a cluster member share. None of it but the newest
+// token key changes after Open.
 type node struct {
 	cfg      Config
 	tune     Tuning
@@ -38,6 +38,7 @@ type node struct {
 	raft     *raft.Raft
 	stirred  chan struct{} // gossip or the state changed; one slot
 	dead     *verdict
+	tokenKey opened
 }
 
 // NodeID returns this node's id.
@@ -63,7 +64,9 @@ func (n *node) Keyring() *seal.Keyring { return n.keyring }
 
 // TokenKey returns the key that signs tokens. It is Unavailable on a node that
 // has not received the cluster's state yet.
-func (n *node) TokenKey() ([]byte, error) { return openSecret(n.store, n.keyring, secretTokenKey) }
+func (n *node) TokenKey() ([]byte, error) {
+	return n.tokenKey.open(n.store, n.keyring, secretTokenKey)
+}
 
 // GRPCListener returns the connections of the shared port that speak HTTP/2.
 func (n *node) GRPCListener() net.Listener { return n.listener.GRPC() }

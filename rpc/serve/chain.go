@@ -24,6 +24,7 @@ type chain struct {
 	Config
 	policies *policy.Table
 	detached *sync.WaitGroup // see guarded
+	known    tokens
 }
 
 // unary passes a call with one request and one answer.

@@ -13,7 +13,6 @@ import (
 	"waypoint/api/authpb"
 	"waypoint/api/policypb"
 	"waypoint/errs"
-	"waypoint/internal/token"
 	"waypoint/protocol"
 	"waypoint/rpc/call"
 	"waypoint/rpc/policy"
@@ -89,7 +88,7 @@ func (c *chain) verify(ctx context.Context, header string) (*authpb.SignedToken,
 	if err != nil {
 		return nil, errs.New(errs.Unavailable, "node %s cannot check tokens yet: try again or call another node: %w", c.NodeName, err)
 	}
-	signed, err := token.Verify(key, strings.TrimSpace(header[len(bearer):]))
+	signed, err := c.known.verify(key, strings.TrimSpace(header[len(bearer):]))
 	if err != nil {
 		return nil, err
 	}
