@@ -48,13 +48,22 @@ func (q configQueries) Variable(scope *configpb.Scope, name string, origin confi
 // the wider ones that apply to it. They are sorted by name and then from the
 // widest to the narrowest: of two of a name the later one wins.
 func (q configQueries) ConfigVariables(scope *configpb.Scope, exact bool) []*configpb.Variable {
+	return q.variables(scope, exact, func(s *configpb.Scope) key { return scopeKey(s) })
+}
+
+// ConfigVariablesNamed lists those of ConfigVariables that have the name.
+func (q configQueries) ConfigVariablesNamed(scope *configpb.Scope, exact bool, name string) []*configpb.Variable {
+	return q.variables(scope, exact, func(s *configpb.Scope) key { return scopeKey(s).str(name) })
+}
+
+func (q configQueries) variables(scope *configpb.Scope, exact bool, prefix func(*configpb.Scope) key) []*configpb.Variable {
 	scopes := []*configpb.Scope{scope}
 	if !exact {
 		scopes = widening(scope)
 	}
 	var list []*configpb.Variable
 	for _, s := range scopes {
-		list = append(list, slices.Collect(q.tables.config.ascend(q.reader, primary, scopeKey(s)))...)
+		list = append(list, slices.Collect(q.tables.config.ascend(q.reader, primary, prefix(s)))...)
 	}
 	slices.SortStableFunc(list, func(a, b *configpb.Variable) int {
 		return cmp.Or(strings.Compare(a.GetName(), b.GetName()), cmp.Compare(breadth(a), breadth(b)))

@@ -150,6 +150,13 @@ func TestEffectiveConfigTakesTheNarrowest(t *testing.T) {
 			t.Errorf("variable %d of the list is %v", n, v)
 		}
 	}
+	for _, name := range []string{list[0].GetName(), list[0].GetName()[:1], ""} {
+		want := slices.DeleteFunc(slices.Clone(list), func(v *configpb.Variable) bool { return v.GetName() != name })
+		got := s.Read().ConfigVariablesNamed(&configpb.Scope{Project: "p", App: "a", Workspace: "w"}, false, name)
+		if !slices.Equal(got, want) {
+			t.Errorf("of the name %q are %v, want %v", name, got, want)
+		}
+	}
 	for scope, want := range map[*configpb.Scope]int{
 		{}:                          1,
 		{Workspace: "w"}:            2,

@@ -21,9 +21,29 @@ import (
 const fileMode = 0o600
 
 type (
-	key   [chacha20poly1305.KeySize]byte
-	keyID [idSize]byte // derived from the key, so it also tells a damaged one
+	secret [chacha20poly1305.KeySize]byte
+	keyID  [idSize]byte // derived from the secret, so it also tells a damaged one
 )
+
+// key is a secret with what is derived from it, one for each purpose.
+type key struct {
+	secret
+	aead  cipher.AEAD
+	nonce []byte
+}
+
+func newKey(s secret) (k key, err error) {
+	sub, err := s.derive("encrypt", chacha20poly1305.KeySize)
+	if err != nil {
+		return key{}, err
+	}
+	k.secret = s
+	if k.aead, err = chacha20poly1305.NewX(sub); err != nil {
+		return key{}, err
+	}
+	k.nonce, err = s.derive("nonce", sha256.Size)
+	return k, err
+}
 
 // Keyring holds several keys, of which one, the active one, seals; all open.
 // It does not change and may be shared.
@@ -34,10 +54,12 @@ type Keyring struct {
 
 // New returns a keyring with one new random key.
 func New() *Keyring {
-	var k key
-	// It never fails and never returns less: see crypto/rand.Read.
-	_, _ = rand.Read(k[:])
-	return &Keyring{keys: map[keyID]key{k.id(): k}, active: k.id()}
+	var s secret
+	// It never fails and never returns less: see crypto/rand.Read. Nor do
+	// derivations of these sizes.
+	_, _ = rand.Read(s[:])
+	k, _ := newKey(s)
+	return &Keyring{keys: map[keyID]key{s.id(): k}, active: s.id()}
 }
 
 // file is the stored form of a keyring.
@@ -56,7 +78,7 @@ type fileKey struct {
 func (k *Keyring) Marshal() ([]byte, error) {
 	f := file{Format: format, Active: hex.EncodeToString(k.active[:])}
 	for id, key := range k.keys {
-		f.Keys = append(f.Keys, fileKey{ID: hex.EncodeToString(id[:]), Key: key[:]})
+		f.Keys = append(f.Keys, fileKey{ID: hex.EncodeToString(id[:]), Key: key.secret[:]})
 	}
 	slices.SortFunc(f.Keys, func(a, b fileKey) int { return bytes.Compare([]byte(a.ID), []byte(b.ID)) })
 	data, err := json.MarshalIndent(f, "", "  ")
@@ -82,7 +104,10 @@ func Parse(data []byte) (*Keyring, error) {
 		if len(stored.Key) != chacha20poly1305.KeySize {
 			return nil, fmt.Errorf("keyring is damaged: key %s has %d bytes", stored.ID, len(stored.Key))
 		}
-		key := key(stored.Key)
+		key, err := newKey(secret(stored.Key))
+		if err != nil {
+			return nil, fmt.Errorf("keyring: %w", err)
+		}
 		id := key.id()
 		if hex.EncodeToString(id[:]) != stored.ID {
 			return nil, fmt.Errorf("keyring is damaged: key %s is not the one its id says", stored.ID)
@@ -120,15 +145,7 @@ func (k *Keyring) Save(path string) error {
 	return atomicfile.Write(path, data, fileMode)
 }
 
-func (k key) id() keyID {
-	sum := sha256.Sum256(append([]byte("waypoint key id "), k[:]...))
+func (s secret) id() keyID {
+	sum := sha256.Sum256(append([]byte("waypoint key id "), s[:]...))
 	return keyID(sum[:idSize])
-}
-
-func (k key) aead() (cipher.AEAD, error) {
-	sub, err := k.derive("encrypt", chacha20poly1305.KeySize)
-	if err != nil {
-		return nil, err
-	}
-	return chacha20poly1305.NewX(sub)
 }

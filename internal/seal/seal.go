@@ -42,20 +42,13 @@ func (k *Keyring) Seal(plaintext, aad []byte, salt string) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("seal: %w", ErrUnknownKey)
 	}
-	aead, err := active.aead()
-	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	nonce, err := active.nonce([]byte(salt), aad, plaintext)
-	if err != nil {
-		return nil, fmt.Errorf("seal: %w", err)
-	}
-	envelope := make([]byte, 0, headerSize+nonceSize+len(plaintext)+aead.Overhead())
+	nonce := active.nonceOf([]byte(salt), aad, plaintext)
+	envelope := make([]byte, 0, headerSize+nonceSize+len(plaintext)+active.aead.Overhead())
 	envelope = append(envelope, format)
 	envelope = append(envelope, k.active[:]...)
 	header := envelope[:headerSize:headerSize]
 	envelope = append(envelope, nonce...)
-	return aead.Seal(envelope, nonce, plaintext, join(header, aad)), nil
+	return active.aead.Seal(envelope, nonce, plaintext, join(header, aad)), nil
 }
 
 // Open returns what was sealed. The error is ErrUnknownKey or ErrDamaged.
@@ -67,33 +60,25 @@ func (k *Keyring) Open(envelope, aad []byte) ([]byte, error) {
 	if !ok {
 		return nil, ErrUnknownKey
 	}
-	aead, err := key.aead()
-	if err != nil {
-		return nil, fmt.Errorf("open: %w", err)
-	}
 	header, rest := envelope[:headerSize], envelope[headerSize:]
-	plaintext, err := aead.Open(nil, rest[:nonceSize], rest[nonceSize:], join(header, aad))
+	plaintext, err := key.aead.Open(nil, rest[:nonceSize], rest[nonceSize:], join(header, aad))
 	if err != nil {
 		return nil, ErrDamaged
 	}
 	return plaintext, nil
 }
 
-// nonce is a keyed hash of everything that goes into an envelope: the same
+// nonceOf is a keyed hash of everything that goes into an envelope: the same
 // nonce is used twice only for the same bytes.
-func (k key) nonce(parts ...[]byte) ([]byte, error) {
-	sub, err := k.derive("nonce", sha256.Size)
-	if err != nil {
-		return nil, err
-	}
-	h := hmac.New(sha256.New, sub)
+func (k key) nonceOf(parts ...[]byte) []byte {
+	h := hmac.New(sha256.New, k.nonce)
 	h.Write(join(parts...))
-	return h.Sum(nil)[:nonceSize], nil
+	return h.Sum(nil)[:nonceSize]
 }
 
 // derive returns a key of its own for each purpose.
-func (k key) derive(purpose string, size int) ([]byte, error) {
-	return hkdf.Key(sha256.New, k[:], nil, "waypoint seal "+purpose, size)
+func (s secret) derive(purpose string, size int) ([]byte, error) {
+	return hkdf.Key(sha256.New, s[:], nil, "waypoint seal "+purpose, size)
 }
 
 // join concatenates parts so that no two lists give the same bytes.

@@ -48,7 +48,10 @@ func selected(tx *state.Tx, req *configpb.GetRequest) []*configpb.Variable {
 	if scope == nil {
 		scope = &configpb.Scope{}
 	}
-	if !req.GetEffective() {
+	switch {
+	case !req.GetEffective() && req.GetName() != "":
+		return tx.ConfigVariablesNamed(scope, req.GetExact(), req.GetName())
+	case !req.GetEffective():
 		return tx.ConfigVariables(scope, req.GetExact())
 	}
 	workspace := scope.GetWorkspace()
