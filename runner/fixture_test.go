@@ -94,11 +94,11 @@ func (b *bench) addNode() {
 	}
 	n.runners = session.NewRunners(session.RunnersConfig{
 		NodeID: n.id, BootID: b.BootID, Store: b.Store, Applier: b.Fixture, Lease: b.lease,
-		RenewLeases: func(_ context.Context, renewals []*nodepb.Renewal) ([]bool, error) {
+		RenewLeases: func(ctx context.Context, renewals []*nodepb.Renewal) ([]bool, error) {
 			if b.offline.Load() {
 				return nil, errors.New("no leader")
 			}
-			return b.jobs.Renew(renewals), nil
+			return b.jobs.Renew(ctx, renewals), nil
 		},
 		Servers: b.Servers, OtherServers: b.Servers, Logger: b.Logger,
 	})
