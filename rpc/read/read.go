@@ -49,7 +49,8 @@ func (r *Reader) Tx(ctx context.Context) (*state.Tx, error) {
 func (r *Reader) Local() *state.Tx { return r.store.Read() }
 
 // At returns a view that contains the write of the given index, for a call that
-// answers with what it has just written.
+// answers with what it has just written. If this node does not see it in time,
+// that is errs.OutcomeUnknown.
 func (r *Reader) At(ctx context.Context, index uint64) (*state.Tx, error) {
 	epoch, _ := r.store.Index()
 	bounded, cancel := context.WithTimeout(ctx, appliedWait)
@@ -58,7 +59,7 @@ func (r *Reader) At(ctx context.Context, index uint64) (*state.Tx, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, errs.New(errs.Unavailable,
+		return nil, errs.New(errs.OutcomeUnknown, // never Unavailable, which says that nothing was done
 			"the change was made, but this node has not seen it after %s: repeat the call with its request id, or read from another node: %w", appliedWait, err)
 	}
 	return r.store.Read(), nil

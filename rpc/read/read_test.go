@@ -3,11 +3,14 @@ package read_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 
 	"waypoint/api/commandpb"
 	"waypoint/errs"
 	"waypoint/rpc/call"
+	"waypoint/rpc/read"
 	"waypoint/rpc/rpctest"
+	"waypoint/state"
 )
 
 func TestReadsAreFreshUnlessStale(t *testing.T) {
@@ -37,4 +40,14 @@ func TestAtShowsTheWrite(t *testing.T) {
 	if _, err := f.Reader().At(gone, result.GetIndex()+1); !errs.Is(err, errs.Canceled) {
 		t.Errorf("a caller that went away: %v", err)
 	}
+}
+
+func TestAWriteThatIsNotSeenHereIsNotDenied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reader := read.New(state.New(), nil)
+		_, err := reader.At(t.Context(), 1)
+		if !errs.Is(err, errs.OutcomeUnknown) {
+			t.Errorf("a write that was made, but is not seen here: %v (%v); unavailable would say that it was not made", err, errs.KindOf(err))
+		}
+	})
 }
