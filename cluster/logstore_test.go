@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
+
 	"waypoint/cluster/datadir"
 	"waypoint/errs"
 )
@@ -44,5 +46,28 @@ func TestUnknownLogStoreIsRefused(t *testing.T) {
 	cfg.LogStore = "paper"
 	if _, err := Bootstrap(t.Context(), cfg); !errs.Is(err, errs.Invalid) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestNodeGoesOnWithAMovedLog(t *testing.T) {
+	t.Parallel()
+	cfg := config(t, "a")
+	if _, err := Bootstrap(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	for _, to := range []string{"bolt", "wal"} {
+		m := run(t, cfg).ready()
+		m.apply("with a log that is moved to " + to)
+		if err := m.stop(); err != nil {
+			t.Fatal(err)
+		}
+		moved, err := MigrateLog(t.Context(), cfg.DataDir, to, nil, hclog.NewNullLogger())
+		if err != nil || moved.To != to || moved.From == to || moved.Entries < 3 {
+			t.Fatalf("%+v, %v", moved, err)
+		}
+	}
+	m := run(t, cfg).ready()
+	if !m.sees("with a log that is moved to bolt") || !m.sees("with a log that is moved to wal") {
+		t.Error("changes are gone")
 	}
 }

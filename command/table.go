@@ -70,6 +70,7 @@ func commands() []entry {
 		{"server", groupCluster, group("server", "Server nodes", "waypoint server run -bootstrap -data-dir=n1")},
 		{"server run", "", serverRunCommand},
 		{"server join-token", "", serverJoinTokenCommand},
+		{"server migrate-log", "", serverMigrateLogCommand},
 		{"runner", groupCluster, group("runner", "Runners, which do the work of jobs", "waypoint runner list")},
 		{"runner agent", "", runnerAgentCommand},
 		{"runner list", "", runnerListCommand},

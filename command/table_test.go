@@ -106,6 +106,8 @@ func TestMisuseIsExitCodeTwo(t *testing.T) {
 		{[]string{"token", "create", "-kind=node"}, "a user or a runner"},
 		{[]string{"token", "revoke", "wp1_abc"}, "a token's text"},
 		{[]string{"server", "run"}, "-data-dir"},
+		{[]string{"server", "migrate-log", "-to=wal"}, "-data-dir"},
+		{[]string{"server", "migrate-log", "-data-dir=x", "-to=paper"}, "-to=paper"},
 		{[]string{"server", "run", "-log-level=loud", "-data-dir=x"}, "-log-level"},
 		{[]string{"operator", "token", "recover"}, "-data-dir is missing"},
 		{[]string{"runner", "agent", "-slots=0"}, "at least one slot"},
@@ -139,6 +141,7 @@ func TestCompletionKnowsCommandsAndFlags(t *testing.T) {
 		"waypoint deployment l":                 "list",
 		"waypoint config set -works":            "-workspace",
 		"waypoint server run -profile w":        "wan",
+		"waypoint server migrate-log -to b":     "bolt",
 		"waypoint operator raft list-peers -st": "-stale",
 		"waypoint config policy -reload n":      "next-start",
 	} {

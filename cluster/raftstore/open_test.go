@@ -13,7 +13,7 @@ import (
 )
 
 // segmentInTests is the size of segments, which tests copy often.
-const segmentInTests = 256 << 10
+const segmentInTests = 32 << 10
 
 // each runs a test over both kinds of log store.
 func each(t *testing.T, test func(t *testing.T, kind string)) {
