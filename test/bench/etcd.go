@@ -20,7 +20,7 @@ import (
 
 // patience is after how long a probe of etcd gives up a write and tries again:
 // one that the lost leader had is answered only after 7 s.
-const patience = 500 * time.Millisecond
+const patience = 250 * time.Millisecond
 
 // etcd is the peer: members on loopback with etcd's defaults.
 type etcd struct {

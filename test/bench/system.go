@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -52,6 +53,7 @@ type figures struct {
 	P99     float64 `json:"p99"`
 
 	nodes []time.Duration // CPU of each node meanwhile, the leader's first
+	rest  time.Duration   // CPU of the nodes of the other system, which have nothing to do
 }
 
 // generator is a running process that puts load on a cluster.
@@ -96,14 +98,14 @@ func (g *generator) end() error {
 	return nil
 }
 
-// round puts load on a cluster once.
-func round(ctx context.Context, s system, l load) (figures, error) {
+// round puts load on a cluster once, while another has nothing to do.
+func round(ctx context.Context, s, other system, l load) (figures, error) {
 	var f figures
-	var pids []int
-	err := harness.Until(ctx, 10*time.Second, func() (err error) {
-		pids, err = s.processes(ctx)
-		return err
-	})
+	pids, err := processes(ctx, s)
+	if err != nil {
+		return f, err
+	}
+	idle, err := processes(ctx, other)
 	if err != nil {
 		return f, err
 	}
@@ -115,25 +117,39 @@ func round(ctx context.Context, s system, l load) (figures, error) {
 	if profiled = profiled && l.profile != ""; profiled {
 		signalAll(pids, syscall.SIGUSR1)
 	}
-	before, err := cpuOf(pids)
+	all := slices.Concat(pids, idle)
+	before, err := cpuOf(all)
 	if err != nil {
 		return f, errors.Join(err, g.end())
 	}
 	if err := g.out.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
 		return f, errors.Join(err, g.end())
 	}
-	after, err := cpuOf(pids)
+	after, err := cpuOf(all)
 	if profiled {
 		signalAll(pids, syscall.SIGUSR2)
 		err = errors.Join(err, keepProfiles(ctx, s.(own).Dir, pids, l.profile))
 	}
 	for i := range after {
-		f.nodes = append(f.nodes, after[i]-before[i])
+		if used := after[i] - before[i]; i < len(pids) {
+			f.nodes = append(f.nodes, used)
+		} else {
+			f.rest += used
+		}
 	}
 	if err := errors.Join(err, g.end()); err != nil {
 		return f, fmt.Errorf("load on %s: %w", s.name(), err)
 	}
 	return f, nil
+}
+
+// processes returns the ids of a system's processes, once it has a leader.
+func processes(ctx context.Context, s system) (pids []int, err error) {
+	err = harness.Until(ctx, 10*time.Second, func() (err error) {
+		pids, err = s.processes(ctx)
+		return err
+	})
+	return pids, err
 }
 
 // signalAll signals processes that are ours and have not been waited for.

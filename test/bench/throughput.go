@@ -46,12 +46,12 @@ func (o options) besideEtcd(ctx context.Context, c *harness.Cluster, op, what st
 			if o.profile != "" && n == pairs-1 {
 				l.profile = filepath.Join(o.profile, fmt.Sprintf("%s-%d", op, clients))
 			}
-			f, err := round(ctx, own{c}, l)
+			f, err := round(ctx, own{c}, peer, l)
 			if err != nil {
 				return rows, err
 			}
 			ours = append(ours, f)
-			if f, err = round(ctx, peer, l); err != nil {
+			if f, err = round(ctx, peer, own{c}, l); err != nil {
 				return rows, err
 			}
 			theirs = append(theirs, f)
@@ -81,7 +81,9 @@ func explain(ours, theirs []figures, peer string) []row {
 	} {
 		rows = append(rows, row{name: "    " + e.name, unit: e.unit, samples: each(ours, e.of), peer: peer, against: each(theirs, e.of)})
 	}
-	return rows
+	// Each in the rounds of the other.
+	return append(rows, row{name: "    CPU of idle nodes, together", unit: "% of one", samples: each(theirs, figures.idleCost),
+		peer: peer, against: each(ours, figures.idleCost)})
 }
 
 func each(all []figures, of func(figures) float64) []float64 {
@@ -107,3 +109,5 @@ func (f figures) followerCost() float64 {
 	}
 	return float64(sum.Microseconds()) / float64(len(f.nodes)-1) / float64(f.Count)
 }
+
+func (f figures) idleCost() float64 { return 100 * f.rest.Seconds() / f.Seconds }
