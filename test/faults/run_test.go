@@ -47,9 +47,10 @@ func quickFaults() []fault {
 
 // workloads are those who use the cluster.
 func workloads(w *world, o options) []load.Workload {
-	registers := load.NewRegisters(w.cluster)
-	registers.Seed = o.seed
-	return []load.Workload{registers, &unique{cluster: w.cluster, clients: 6}}
+	apps := load.NewApps(w.cluster)
+	registers, exec := load.NewRegisters(w.cluster), load.NewExec(apps)
+	registers.Seed, exec.Seed = o.seed, o.seed
+	return []load.Workload{registers, load.NewSet(w.cluster), load.NewJobs(w.cluster), apps, load.NewLogs(apps), exec}
 }
 
 // quick is the list of faults that a short run has time for.

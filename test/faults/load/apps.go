@@ -109,6 +109,9 @@ func (a *app) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		a.rest = rest
+		if bytes.Contains(line, []byte("waypoint-entrypoint: ")) {
+			continue // its own log
+		}
 		_, kind, n := parseLine(string(line))
 		if kind == check.Wrote {
 			a.lines++
