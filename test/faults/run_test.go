@@ -38,7 +38,9 @@ func (o options) repeat() string {
 }
 
 // allFaults are the faults that a run chooses from.
-func allFaults() []fault { return slices.Concat(processFaults(), networkFaults(), diskFaults()) }
+func allFaults() []fault {
+	return slices.Concat(processFaults(), networkFaults(), diskFaults(), replacements())
+}
 
 // quickFaults are those that a short run has time for.
 func quickFaults() []fault {

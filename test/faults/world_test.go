@@ -18,9 +18,6 @@ import (
 	"waypoint/test/harness"
 )
 
-// spare is how many nodes may replace others during a run.
-const spare = 16
-
 // world is a cluster in a network of its own, and the hosts of those who use it.
 type world struct {
 	dir      string // everything that is written
@@ -70,7 +67,7 @@ func (w *world) addHosts() error {
 		name  string
 		count int
 	}{
-		{harness.NodeRole, "n", w.size + spare},
+		{harness.NodeRole, "n", w.size},
 		{harness.ClientRole, "client", w.size},
 		{harness.UserRole, "user", 1},
 		{harness.AppRole, "app", 1},

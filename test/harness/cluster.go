@@ -84,12 +84,17 @@ func (c *Cluster) StartFirst(ctx context.Context) error {
 
 // JoinNext starts one more node with a new join token.
 func (c *Cluster) JoinNext(ctx context.Context) error {
-	text, err := c.Run(ctx, "server", "join-token")
+	token, err := c.joinToken(ctx)
 	if err != nil {
 		return err
 	}
-	_, _, err = c.startNode(ctx, "-join-token="+joinPattern.FindString(text))
+	_, _, err = c.startNode(ctx, "-join-token="+token)
 	return err
+}
+
+func (c *Cluster) joinToken(ctx context.Context) (string, error) {
+	text, err := c.Run(ctx, "server", "join-token")
+	return joinPattern.FindString(text), err
 }
 
 // Login makes a context that lists every node that was started.

@@ -50,6 +50,16 @@ func (n *Node) Start(ctx context.Context) error {
 	return err
 }
 
+// Join starts a new node in place of one that has been removed from the cluster:
+// with its name, its addresses and its data directory, which must be empty.
+func (n *Node) Join(ctx context.Context) error {
+	token, err := n.cluster.joinToken(ctx)
+	if err == nil {
+		_, err = n.start(ctx, "-join-token="+token)
+	}
+	return err
+}
+
 func (n *Node) start(ctx context.Context, args ...string) ([]string, error) {
 	log, err := os.OpenFile(n.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -136,6 +146,9 @@ func (n *Node) Kill() {
 	n.signal(syscall.SIGKILL)
 	<-n.ended
 }
+
+// Ended is closed when the process is gone.
+func (n *Node) Ended() <-chan struct{} { return n.ended }
 
 // Terminate asks the process to leave with SIGTERM and waits for its end.
 func (n *Node) Terminate(ctx context.Context) error {
