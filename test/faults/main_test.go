@@ -26,7 +26,7 @@ func run(m *testing.M) int {
 	// find out.
 	more := os.Getenv("FAULTS_TAGS")
 	for _, args := range [][]string{
-		{"build", "-tags=hashicorpmetrics," + more, "-o", dir, "../../cmd/waypoint"},
+		{"build", "-tags=hashicorpmetrics,clockjump," + more, "-o", dir, "../../cmd/waypoint"},
 		{"build", "-tags=hashicorpmetrics,grpcnotrace," + more, "-o", dir, "../../cmd/waypoint-entrypoint"},
 	} {
 		cmd := exec.Command("go", args...)

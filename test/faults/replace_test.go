@@ -25,6 +25,8 @@ func replacements() []fault {
 		{name: "remove node", begin: removeRunning, slow: true, alone: true},
 		{name: "remove absent node", begin: removeAbsent, slow: true, alone: true},
 		{name: "lost data", begin: loseData, slow: true, alone: true},
+		{name: "truncated log", begin: truncateLog, slow: true, alone: true},
+		{name: "flipped bits", begin: flipBits, slow: true, alone: true},
 	}
 }
 

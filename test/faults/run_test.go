@@ -39,7 +39,7 @@ func (o options) repeat() string {
 
 // allFaults are the faults that a run chooses from.
 func allFaults() []fault {
-	return slices.Concat(processFaults(), networkFaults(), diskFaults(), replacements())
+	return slices.Concat(processFaults(), networkFaults(), diskFaults(), clockFaults(), replacements())
 }
 
 // quickFaults are those that a short run has time for.

@@ -58,7 +58,18 @@ func newWorld(seed uint64, size int, say func(string, ...any)) (*world, error) {
 		return nil, errors.Join(err, w.close(), os.RemoveAll(dir))
 	}
 	w.cluster.Host = func(role harness.Role, n int) harness.Host { return w.host(role, n) }
+	// Every second node keeps its log in another kind of store.
+	w.cluster.NodeArgs = func(n int) []string { return []string{"-log-store=" + logStore(seed, n)} }
+	w.cluster.NodeEnv = func(n int) []string { return []string{"WAYPOINT_TEST_CLOCK=" + w.clockFile(n)} }
 	return w, nil
+}
+
+// logStore is what a node keeps its Raft log in.
+func logStore(seed uint64, n int) string {
+	if (seed+uint64(n))%2 == 0 {
+		return "wal"
+	}
+	return "bolt"
 }
 
 func (w *world) addHosts() error {
@@ -125,7 +136,7 @@ func (w *world) outsiders() []*network.Host {
 // start brings the cluster up.
 func (w *world) start(ctx context.Context) error {
 	for n := range w.size {
-		if err := w.mount(fmt.Sprintf("n%d", n+1)); err != nil {
+		if err := errors.Join(w.mount(fmt.Sprintf("n%d", n+1)), w.setClock(n, 0)); err != nil {
 			return err
 		}
 	}

@@ -34,10 +34,13 @@ type Cluster struct {
 	AnyPort bool   // nodes listen on any free ports, never on the well-known ones
 	// Host says where what plays a role runs; the number counts from 0. Nil:
 	// beside the harness, on loopback.
-	Host  func(role Role, i int) Host
-	CA    string // "sha256:..." as the first node printed it
-	Token string // the first user token
-	Nodes []*Node
+	Host func(role Role, i int) Host
+	// NodeEnv adds to the environment of the i-th node's process, NodeArgs to
+	// its flags; nil: nothing.
+	NodeEnv, NodeArgs func(i int) []string
+	CA                string // "sha256:..." as the first node printed it
+	Token             string // the first user token
+	Nodes             []*Node
 }
 
 // New prepares a cluster below dir with the binaries in bin. Nothing is started.

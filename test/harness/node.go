@@ -71,8 +71,14 @@ func (n *Node) start(ctx context.Context, args ...string) ([]string, error) {
 	}
 	args = append([]string{"server", "run", "-name=" + n.Name, "-data-dir=" + n.Data, "-addr=" + n.Addr,
 		"-gossip-addr=" + n.Gossip, "-profile=" + profile}, args...)
+	if n.cluster.NodeArgs != nil {
+		args = append(args, n.cluster.NodeArgs(n.number)...)
+	}
 	n.cmd = exec.Command(filepath.Join(n.cluster.Bin, "waypoint"), args...)
 	n.cmd.Env, n.cmd.Dir, n.cmd.Stderr = n.cluster.env(), n.cluster.Dir, log
+	if n.cluster.NodeEnv != nil {
+		n.cmd.Env = append(n.cmd.Env, n.cluster.NodeEnv(n.number)...)
+	}
 	n.cluster.enter(n.cmd, NodeRole, n.number)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	n.lines, n.ended = make(chan string, 256), make(chan struct{})
