@@ -66,10 +66,20 @@ func runWhile(t *testing.T, disturb func(ctx context.Context), workloads ...Work
 	}
 }
 
+// awaitLeader returns the node that leads: on a busy machine there may be none
+// for a moment.
+func awaitLeader(ctx context.Context, c *harness.Cluster) (leader *harness.Node, err error) {
+	err = harness.Until(ctx, 30*time.Second, func() error {
+		leader, err = c.Leader(ctx)
+		return err
+	})
+	return leader, err
+}
+
 // killLeader kills the leader and starts it again.
 func killLeader(t *testing.T, c *harness.Cluster) func(ctx context.Context) {
 	return func(ctx context.Context) {
-		leader, err := c.Leader(ctx)
+		leader, err := awaitLeader(ctx, c)
 		if err == nil {
 			leader.Signal(syscall.SIGKILL)
 			err = harness.Until(ctx, 10*time.Second, func() error {

@@ -26,6 +26,8 @@ const (
 	keyOps = 250
 	// checkLimit bounds the check of all registers.
 	checkLimit = 2 * time.Minute
+	// readLimit bounds a reading of everything in the end.
+	readLimit = time.Minute
 )
 
 // Registers reads and writes configuration variables through all nodes, with
@@ -128,9 +130,41 @@ func (r *Registers) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Check judges the history.
-func (r *Registers) Check(context.Context) *check.Verdict {
-	return check.Registers(r.history.all(), checkLimit)
+// Check reads every register once more, also those that were given up in the
+// middle, and judges the history.
+func (r *Registers) Check(ctx context.Context) *check.Verdict {
+	history := r.history.all()
+	call := r.history.now()
+	variables, err := readAll(ctx, r.cluster, 0, registerProject)
+	last := map[string]check.Op{} // what is not there is read too
+	for _, o := range history {
+		last[o.Key] = check.Op{Key: o.Key}
+	}
+	for _, v := range variables {
+		last[v.GetName()] = check.Op{Key: v.GetName(), Value: v.GetValue(), Version: v.GetVersion()}
+	}
+	for _, o := range last {
+		o.Client, o.Kind, o.Call, o.Return, o.Outcome = r.Clients, check.Read, call, r.history.now(), outcome(err)
+		history = append(history, o)
+	}
+	v := check.Registers(history, checkLimit)
+	if err != nil {
+		v.Violated("the registers cannot be read in the end: %v", err)
+	}
+	return v
+}
+
+// readAll reads all variables of a project through a node.
+func readAll(ctx context.Context, c *harness.Cluster, node int, project string) ([]*configpb.Variable, error) {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	conn, err := c.Dial(node)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	reply, err := configpb.NewConfigClient(conn.Conn()).Get(ctx, &configpb.GetRequest{Scope: &configpb.Scope{Project: project}, Exact: true})
+	return reply.GetVariables(), err
 }
 
 // registerClient is one client, which does one operation at a time.

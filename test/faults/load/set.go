@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"waypoint/api/configpb"
 	"waypoint/client"
@@ -13,11 +12,7 @@ import (
 	"waypoint/test/harness"
 )
 
-const (
-	setProject = "set"
-	// readLimit bounds a reading of the whole set in the end.
-	readLimit = time.Minute
-)
+const setProject = "set"
 
 // Set adds unique names through all nodes and reads them all in the end, through
 // each node.
@@ -93,22 +88,13 @@ func (s *Set) Check(ctx context.Context) *check.Verdict {
 }
 
 func (s *Set) read(ctx context.Context, n int) ([]check.Op, error) {
-	ctx, cancel := context.WithTimeout(ctx, readLimit)
-	defer cancel()
-	conn, err := s.cluster.Dial(n)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
 	call := s.history.now()
-	reply, err := configpb.NewConfigClient(conn.Conn()).Get(ctx, &configpb.GetRequest{Scope: &configpb.Scope{Project: setProject}, Exact: true})
-	if err != nil {
-		return nil, err
-	}
+	variables, err := readAll(ctx, s.cluster, n, setProject)
+	end := s.history.now()
 	var ops []check.Op
-	for _, v := range reply.GetVariables() {
-		ops = append(ops, check.Op{Client: n, Node: conn.Current(), Call: call, Return: s.history.now(), Kind: check.Read,
+	for _, v := range variables {
+		ops = append(ops, check.Op{Client: n, Call: call, Return: end, Kind: check.Read,
 			Key: v.GetName(), Version: v.GetVersion(), Outcome: check.OK})
 	}
-	return ops, nil
+	return ops, err
 }

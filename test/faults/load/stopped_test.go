@@ -57,7 +57,7 @@ func readsOfAStoppedLeader(t *testing.T, c *harness.Cluster) *check.Verdict {
 
 func leaderNumber(t *testing.T, ctx context.Context, c *harness.Cluster) int {
 	t.Helper()
-	leader, err := c.Leader(ctx)
+	leader, err := awaitLeader(ctx, c)
 	if err != nil {
 		t.Fatal(err)
 	}
