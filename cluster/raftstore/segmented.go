@@ -62,7 +62,7 @@ func openSegmented(dir string, bolt *raftboltdb.BoltStore, opts Options) (*segme
 		return nil, err
 	}
 	w, err := wal.Open(dir, wal.WithMetaStore(l), wal.WithLogger(opts.Logger.Named("wal")), wal.WithSegmentSize(l.size),
-		wal.WithSegmentFiler(&filer{Filer: segment.NewFiler(dir, fs.New()), dir: dir, guard: opts.Guard}))
+		wal.WithSegmentFiler(&filer{Filer: segment.NewFiler(dir, vfs{fs.New()}), guard: opts.Guard}))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", dir, err)
 	}
@@ -132,7 +132,6 @@ func (s *segmented) file(index uint64) string {
 // only be seen in the next write, as a segment that is full.
 type filer struct {
 	*segment.Filer
-	dir   string
 	guard *Guard
 }
 
@@ -140,10 +139,8 @@ type filer struct {
 func (f *filer) Create(info types.SegmentInfo) (types.SegmentWriter, error) {
 	var made types.SegmentWriter
 	err := f.guard.Do("make a segment of the Raft log", func() (err error) {
-		if made, err = f.Filer.Create(info); err != nil {
-			return err
-		}
-		return os.Chmod(filepath.Join(f.dir, segment.FileName(info)), 0o600)
+		made, err = f.Filer.Create(info)
+		return err
 	})
 	return made, err
 }

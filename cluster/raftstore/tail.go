@@ -15,6 +15,8 @@ import (
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+
+	"waypoint/internal/atomicfile"
 )
 
 // The frames of a segment file: a header of 8 bytes (type, 3 zeros, length or
@@ -59,6 +61,9 @@ func (l *list) recoverTail() error {
 	}
 	found, err := l.checkTail(f, path, *info, begun)
 	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := atomicfile.SyncDir(l.dir); err != nil {
 		return err
 	}
 	switch {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft-wal/fs"
 )
 
 // copied returns a copy of a directory with open stores: what is there if the
@@ -304,5 +305,37 @@ func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSegmentHasContentAheadOfItsEntries is what makes its syncs cheap.
+func TestSegmentHasContentAheadOfItsEntries(t *testing.T) {
+	v := vfs{fs.New()}
+	dir := t.TempDir()
+	f, err := v.Create(dir, "a", 3*zeroAhead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, extended, zeroed := int64(0), 0, int64(0)
+	for at <= 3*zeroAhead { // in the end beyond the size that it was made with
+		if _, err := f.WriteAt(bytes.Repeat([]byte("x"), 1000), at); err != nil {
+			t.Fatal(err)
+		}
+		at += 1000
+		if got := f.(*segmentFile).zeroed; got != zeroed {
+			extended, zeroed = extended+1, got
+		}
+		if zeroed < at {
+			t.Fatalf("with entries up to %d the file has content up to %d", at, zeroed)
+		}
+	}
+	must(t, f.Sync())
+	if extended > 5 {
+		t.Errorf("the content was extended %d times", extended)
+	}
+	must(t, f.Close())
+	data, err := os.ReadFile(filepath.Join(dir, "a"))
+	if err != nil || len(data) != int(at) || len(bytes.Trim(data, "x")) != 0 {
+		t.Errorf("%d bytes, of which some are not what was written: %v", len(data), err)
 	}
 }
