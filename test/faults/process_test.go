@@ -89,24 +89,27 @@ func stutter(ctx context.Context, s *strike) (mend, error) {
 // restart lets a node leave and come back.
 func restart(ctx context.Context, s *strike) (mend, error) {
 	n := s.victim(ctx)
-	s.timeline.note("restart %s", n.Name)
-	return nil, s.leaveAndCome(ctx, n)
+	s.timeline.note("terminate %s", n.Name)
+	if err := terminate(ctx, n); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return s.startAgain(ctx, n) }, nil
 }
 
-func (w *world) leaveAndCome(ctx context.Context, n *harness.Node) error {
-	bounded, cancel := context.WithTimeout(ctx, leaving)
+func terminate(ctx context.Context, n *harness.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, leaving)
 	defer cancel()
-	if err := n.Terminate(bounded); err != nil {
-		return err
-	}
-	return n.Start(ctx)
+	return n.Terminate(ctx)
 }
 
 // rollingRestart restarts one node after the other, as an upgrade does.
 func rollingRestart(ctx context.Context, s *strike) (mend, error) {
 	for _, n := range s.members() {
 		s.timeline.note("restart %s", n.Name)
-		if err := s.leaveAndCome(ctx, n); err != nil {
+		if err := terminate(ctx, n); err != nil {
+			return nil, err
+		}
+		if err := n.Start(ctx); err != nil {
 			return nil, err
 		}
 		if _, err := s.recover(ctx); err != nil {
