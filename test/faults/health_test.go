@@ -18,8 +18,9 @@ import (
 )
 
 // recovery is how long a cluster may take to be healthy once every fault has
-// ended. Restarted nodes read their log, and elections go wrong now and then.
-const recovery = 30 * time.Second
+// ended. It takes a second or two where the machine has nothing else to do, and
+// some more for a new node to get a vote.
+const recovery = time.Minute
 
 // recover waits until the cluster is healthy, and returns how long that took.
 func (w *world) recover(ctx context.Context) (time.Duration, error) {
