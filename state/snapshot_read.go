@@ -3,6 +3,7 @@ package state
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/hashicorp/go-memdb"
 	"github.com/klauspost/compress/zstd"
@@ -68,7 +70,8 @@ func (t *tables) parse(in *verifier) (*loader, error) {
 	return l, nil
 }
 
-// loader fills a new state from frames.
+// loader fills a new state from frames. Rows are read and decoded by one
+// goroutine and put into the tables by another.
 type loader struct {
 	tables   *tables
 	db       *memdb.MemDB
@@ -79,11 +82,75 @@ type loader struct {
 	last     []byte // key of the newest row of the table
 
 	content bytes.Buffer // of the newest frame
+
+	read    loaded // not yet handed over
+	batches chan loaded
+	failed  chan struct{} // closed when rows cannot be put
 }
 
+// loaded are rows of one table.
+type loaded struct {
+	table string
+	rows  []proto.Message
+}
+
+const (
+	batchRows = 256 // of one loaded
+	batches   = 8   // that wait
+)
+
 func (l *loader) load() error {
+	l.batches, l.failed = make(chan loaded, batches), make(chan struct{})
+	var reading sync.WaitGroup
+	var readErr error
+	reading.Go(func() {
+		defer close(l.batches)
+		readErr = l.readAll()
+	})
 	txn := l.db.Txn(true)
 	defer txn.Abort()
+	putErr := l.put(txn)
+	reading.Wait()
+	if err := cmp.Or(putErr, readErr); err != nil {
+		return err
+	}
+	txn.Commit()
+	return nil
+}
+
+// put puts rows into their tables until there are no more.
+func (l *loader) put(txn *memdb.Txn) error {
+	for batch := range l.batches {
+		for _, row := range batch.rows {
+			if request, ok := row.(*commandpb.Request); ok {
+				l.requests.add(remembered(request))
+				continue
+			}
+			if err := txn.Insert(batch.table, row); err != nil {
+				close(l.failed)
+				return damaged("table %s: %w", batch.table, err)
+			}
+		}
+	}
+	return nil
+}
+
+// hand hands over what has been read. It returns false if nobody wants it.
+func (l *loader) hand() bool {
+	if len(l.read.rows) == 0 {
+		return true
+	}
+	select {
+	case l.batches <- l.read:
+		l.read.rows = nil
+		return true
+	case <-l.failed:
+		return false
+	}
+}
+
+// readAll reads all frames.
+func (l *loader) readAll() error {
 	for {
 		kind, content, err := l.frame()
 		if err != nil {
@@ -93,13 +160,10 @@ func (l *loader) load() error {
 		case frameTable:
 			err = l.table(string(content))
 		case frameRow:
-			err = l.row(txn, content)
+			err = l.row(content)
 		case frameEnd:
-			if err := l.end(content); err != nil {
-				return err
-			}
-			txn.Commit()
-			return nil
+			l.hand()
+			return l.end(content)
 		default:
 			err = damaged("it has a frame of unknown kind %d", kind)
 		}
@@ -135,13 +199,19 @@ func (l *loader) table(name string) error {
 	if l.next >= len(all) || all[l.next].tableName() != name {
 		return damaged("table %q is unknown or in the wrong place", name)
 	}
+	if !l.hand() {
+		return errNotWanted
+	}
 	l.next++
-	l.last = nil
+	l.last, l.read.table = nil, name
 	l.counts = append(l.counts, &commandpb.TableRows{Table: name})
 	return nil
 }
 
-func (l *loader) row(txn *memdb.Txn, content []byte) error {
+// errNotWanted ends the reading when rows cannot be put; that error counts.
+var errNotWanted = errors.New("nobody wants the rows")
+
+func (l *loader) row(content []byte) error {
 	if l.next == 0 {
 		return damaged("it has a row before its first table")
 	}
@@ -153,13 +223,11 @@ func (l *loader) row(txn *memdb.Txn, content []byte) error {
 	if bytes.Compare(id, l.last) <= 0 {
 		return damaged("table %s has a row twice or in the wrong place", table.tableName())
 	}
-	if request, ok := row.(*commandpb.Request); ok {
-		l.requests.add(remembered(request))
-	} else if err := txn.Insert(table.tableName(), row); err != nil {
-		return damaged("table %s: %w", table.tableName(), err)
-	}
 	l.last = id
 	l.counts[l.next-1].Rows++
+	if l.read.rows = append(l.read.rows, row); len(l.read.rows) >= batchRows && !l.hand() {
+		return errNotWanted
+	}
 	return nil
 }
 
