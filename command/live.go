@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
@@ -14,7 +15,7 @@ import (
 	"waypoint/client"
 	"waypoint/cluster"
 	"waypoint/errs"
-	"waypoint/internal/garbage"
+	"waypoint/internal/collector"
 	"waypoint/internal/ids"
 	"waypoint/protocol"
 	"waypoint/runner"
@@ -92,22 +93,27 @@ func (r liveRunner) Run(ctx context.Context) error {
 	return r.Runner.Run(ctx)
 }
 
+// pacedNode is a node with the memory of a process of its own.
+type pacedNode struct {
+	*agent.Agent
+	pace *collector.Pace
+}
+
 func newNode(ctx context.Context, cfg agent.Config, logger hclog.Logger) (Node, error) {
+	pace := collector.Starting()
 	a, err := agent.New(ctx, cfg, logger)
 	if err != nil {
 		return nil, err
 	}
-	return liveNode{a}, nil
+	return pacedNode{a, pace}, nil
 }
 
-// spareHeap is what a node with a small state may use to collect garbage less
-// often, in bytes.
-const spareHeap = 64 << 20
-
-// liveNode is a node that has the process for itself.
-type liveNode struct{ *agent.Agent }
-
-func (n liveNode) Run(ctx context.Context) error {
-	defer garbage.Allow(spareHeap)()
+// Run runs the node.
+func (n pacedNode) Run(ctx context.Context) error {
+	pacing, stop := context.WithCancel(ctx)
+	var pacer sync.WaitGroup
+	pacer.Go(func() { _ = n.pace.Run(pacing, n.Ready()) }) // it only ever ends with its context
+	defer pacer.Wait()
+	defer stop()
 	return n.Agent.Run(ctx)
 }

@@ -1,0 +1,110 @@
+// Package collector sets how much room the garbage collector of a server leaves
+// beyond what is in use: much while the process works hard, when each collection
+// costs time, and little while it idles, when memory is all that it costs.
+//
+// There is one pace for a process, which its main program sets. The package must
+// not know what the process does.
+package collector
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	look      = time.Second
+	hardRate  = 16 << 20 // bytes allocated a second by a process that works hard
+	calmLooks = 5        // in a row, until it is taken to idle
+
+	hardRoom = 64 << 20 // bytes, at least, while it works hard
+	calmRoom = 4 << 20  // bytes, at least, while it idles
+	hardPart = 100      // percent of what is in use
+	calmPart = 25
+
+	// whileStarting is for a process that fills its memory from a snapshot: what
+	// it has read so far is all in use.
+	whileStarting = 400
+	most          = 1000
+)
+
+// Pace is the pace of this process's collector.
+type Pace struct {
+	percent int
+	before  uint64 // bytes allocated so far at the last look
+	calm    int    // looks in a row without hard work
+	set     func(percent int)
+}
+
+// Starting sets the pace for a process that starts. If whoever started it has
+// chosen a pace (GOGC), that one stays.
+func Starting() *Pace {
+	p := &Pace{set: func(percent int) { debug.SetGCPercent(percent) }, calm: calmLooks}
+	if chosen() {
+		p.set = func(int) {}
+	}
+	p.change(whileStarting)
+	return p
+}
+
+// chosen tells whether the pace is another one than Go's own.
+func chosen() bool {
+	pace := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	metrics.Read(pace)
+	return pace[0].Value.Uint64() != 100
+}
+
+// Run adapts the pace from when started is closed until ctx ends.
+func (p *Pace) Run(ctx context.Context, started <-chan struct{}) error {
+	select {
+	case <-started:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for {
+		use, allocated := measure()
+		p.adapt(use, allocated)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// measure returns the bytes that the last collection found in use, and those
+// allocated so far.
+func measure() (use, allocated uint64) {
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(samples)
+	return samples[0].Value.Uint64() + samples[1].Value.Uint64(), samples[2].Value.Uint64()
+}
+
+// adapt sets the pace by what has happened since the last look.
+func (p *Pace) adapt(use, allocated uint64) {
+	rate := allocated - p.before
+	if p.before == 0 {
+		rate = 0 // what it took to start
+	}
+	p.before = allocated
+	if p.calm++; rate >= hardRate {
+		p.calm = 0
+	}
+	room, part := uint64(hardRoom), uint64(hardPart)
+	if p.calm >= calmLooks {
+		room, part = calmRoom, calmPart
+	}
+	percent := int(min(max(part, room*100/max(use, 1)), most))
+	// Each change stops the world for a moment.
+	if d := percent - p.percent; d > p.percent/8 || -d > p.percent/8 {
+		p.change(percent)
+	}
+}
+
+func (p *Pace) change(percent int) {
+	p.percent = percent
+	p.set(percent)
+}

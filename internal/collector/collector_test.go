@@ -1,0 +1,60 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+// looks adapts the pace as often as told, each time with so many bytes
+// allocated since the last.
+func looks(p *Pace, times int, use, rate uint64) {
+	for range times {
+		p.adapt(use, p.before+rate)
+	}
+}
+
+func TestRoomFollowsWhatTheProcessDoes(t *testing.T) {
+	const mib = 1 << 20
+	changes := 0
+	p := &Pace{set: func(int) { changes++ }, percent: whileStarting, before: 1, calm: calmLooks}
+	for _, step := range []struct {
+		what      string
+		times     int
+		use, rate uint64
+		want      int
+	}{
+		{"it idles with little", 1, 8 * mib, mib, 50},
+		{"it begins to work", 1, 8 * mib, 100 * mib, 800},
+		{"a short pause changes nothing", calmLooks - 1, 8 * mib, mib, 800},
+		{"it idles again", 1, 8 * mib, mib, 50},
+		{"it idles with much", 1, 200 * mib, mib, calmPart},
+		{"it works with much", 1, 200 * mib, 20 * mib, hardPart},
+		{"it works with next to nothing", 1, mib, 20 * mib, most},
+	} {
+		looks(p, step.times, step.use, step.rate)
+		if p.percent != step.want {
+			t.Errorf("%s: %d %%, want %d", step.what, p.percent, step.want)
+		}
+	}
+	before := changes
+	looks(p, 20, mib, 20*mib)
+	if changes != before {
+		t.Errorf("nothing is new, but the pace was set %d times", changes-before)
+	}
+}
+
+func TestMeasuresAreThere(t *testing.T) {
+	if _, allocated := measure(); allocated == 0 {
+		t.Error("nothing was ever allocated")
+	}
+}
+
+func TestRunWaitsForTheStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p := &Pace{set: func(int) { t.Error("the pace was set before the start") }}
+	if err := p.Run(ctx, make(chan struct{})); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+}
