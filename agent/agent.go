@@ -62,6 +62,7 @@ func New(ctx context.Context, cfg Config, logger hclog.Logger) (*Agent, error) {
 	store := state.New()
 	settings := cluster.Config{
 		DataDir: cfg.DataDir, Name: cfg.Name, Profile: cfg.Profile, LogStore: cfg.LogStore,
+		SnapshotAfter: uint64(cfg.SnapshotAfter), SnapshotEvery: cfg.SnapshotEvery,
 		ListenAddr: cfg.Addr, AdvertiseAddr: cfg.Advertise,
 		GossipAddr: cfg.GossipAddr, GossipAdvertise: cfg.GossipAdvertise,
 		Build: version.Build(), Logger: logger.Named("cluster"),

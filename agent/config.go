@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"waypoint/cluster"
 	"waypoint/errs"
@@ -34,8 +35,12 @@ type Config struct {
 	GossipAdvertise string // what others dial, if it is not GossipAddr
 	Profile         string // timers: "lan" or "wan"
 	LogStore        string // what the Raft log is kept in, of LogStores
-	Bootstrap       bool   // make a new cluster in an empty data directory
-	JoinToken       string // join a cluster from an empty data directory
+	SnapshotAfter   uint   // log entries after which a snapshot is taken; 16,384 at first
+	// SnapshotEvery is how often the node looks whether there are so many: after that
+	// time, or up to twice that; 2 min at first.
+	SnapshotEvery time.Duration
+	Bootstrap     bool   // make a new cluster in an empty data directory
+	JoinToken     string // join a cluster from an empty data directory
 	// Restarts is the timing of restarts for a new configuration. It is for tests,
 	// which give it to all nodes.
 	Restarts rollout.Timing
@@ -62,6 +67,9 @@ func (c Config) Validate() error {
 	}
 	if c.LogStore != "" && !slices.Contains(LogStores(), c.LogStore) {
 		mistakes = append(mistakes, fmt.Errorf("-log-store=%q is unknown: use one of %q", c.LogStore, LogStores()))
+	}
+	if c.SnapshotEvery != 0 && c.SnapshotEvery < time.Second {
+		mistakes = append(mistakes, fmt.Errorf("-snapshot-every=%s is too often: use at least 1s", c.SnapshotEvery))
 	}
 	for _, a := range []struct{ flag, value string }{
 		{"-addr", c.Addr}, {"-advertise", c.Advertise},

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -24,8 +25,8 @@ const (
 	defaultGossip = ":9703"
 )
 
-// Config says how a node takes part in a cluster. Addresses, name and profile
-// that are left empty are those of the node's last start.
+// Config says how a node takes part in a cluster. Addresses, name, profile and
+// snapshots that are left empty are as at the node's last start.
 type Config struct {
 	DataDir         string
 	Name            string // for people, unique in the cluster; default: the host's name
@@ -35,8 +36,12 @@ type Config struct {
 	GossipAdvertise string
 	Profile         string // "lan" (default) or "wan"
 	LogStore        string // of raftstore.Kinds; default: what the data directory has
-	Build           *versionpb.Build
-	Logger          hclog.Logger
+	// SnapshotAfter is how many log entries make a snapshot worth taking, and
+	// SnapshotEvery how often, at most, the node looks whether there are so many.
+	SnapshotAfter uint64
+	SnapshotEvery time.Duration
+	Build         *versionpb.Build
+	Logger        hclog.Logger
 
 	// Store and FSM are the state and what applies commands to it. Bootstrap and
 	// Join do without.
@@ -76,6 +81,7 @@ type Tuning struct {
 	BeforeLeave   time.Duration // bounds BeforeLeave
 	Gossip        string        // profile of the gossip: "lan", "wan", "local"
 	SnapshotAfter uint64        // log entries
+	SnapshotEvery time.Duration // at least between two looks, at most twice that
 	TrailingLogs  uint64        // log entries kept behind a snapshot
 }
 
@@ -99,6 +105,7 @@ func LAN() Tuning {
 		BeforeLeave:   15 * time.Second,
 		Gossip:        "lan",
 		SnapshotAfter: 16384,
+		SnapshotEvery: 2 * time.Minute,
 		TrailingLogs:  16384,
 	}
 }
@@ -117,6 +124,14 @@ func (c *Config) tuning() (Tuning, error) {
 	if c.Tuning != nil {
 		return *c.Tuning, nil
 	}
+	t, err := c.timers()
+	t.SnapshotAfter = cmp.Or(c.SnapshotAfter, t.SnapshotAfter)
+	t.SnapshotEvery = cmp.Or(c.SnapshotEvery, t.SnapshotEvery)
+	return t, err
+}
+
+// timers returns those of the profile.
+func (c *Config) timers() (Tuning, error) {
 	switch c.Profile {
 	case "", "lan":
 		return LAN(), nil
@@ -172,19 +187,17 @@ func (c *Config) recall(last datadir.Configured, name string) {
 		{&c.GossipAdvertise, last.GossipAdvertise, ""},
 		{&c.Profile, last.Profile, ""},
 	} {
-		if *s.field == "" {
-			*s.field = s.last
-		}
-		if *s.field == "" {
-			*s.field = s.or
-		}
+		*s.field = cmp.Or(*s.field, s.last, s.or)
 	}
+	c.SnapshotAfter = cmp.Or(c.SnapshotAfter, last.SnapshotAfter)
+	c.SnapshotEvery = cmp.Or(c.SnapshotEvery, last.SnapshotEvery)
 }
 
 func (c *Config) configured() datadir.Configured {
 	return datadir.Configured{
 		Listen: c.ListenAddr, Advertise: c.AdvertiseAddr,
 		Gossip: c.GossipAddr, GossipAdvertise: c.GossipAdvertise, Profile: c.Profile,
+		SnapshotAfter: c.SnapshotAfter, SnapshotEvery: c.SnapshotEvery,
 	}
 }
 

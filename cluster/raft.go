@@ -21,6 +21,7 @@ func raftConfig(logger hclog.Logger, tune Tuning, nodeID string, notify chan<- b
 	conf.CommitTimeout = tune.Commit
 	conf.MaxAppendEntries = maxAppend
 	conf.SnapshotThreshold = tune.SnapshotAfter
+	conf.SnapshotInterval = tune.SnapshotEvery
 	conf.TrailingLogs = tune.TrailingLogs
 	conf.NoLegacyTelemetry = true
 	conf.NotifyCh = notify

@@ -37,6 +37,8 @@ func serverRunCommand() *Command {
 	f.String(&cfg.GossipAdvertise, "gossip-advertise", "", complete.PredictAnything, "`host:port` that others reach -gossip-addr under, if it is another")
 	f.String(&cfg.Profile, "profile", "", complete.PredictSet(agent.Profiles()...), "timers of the consensus (`profile`): lan or wan"+again+agent.DefaultProfile)
 	f.String(&cfg.LogStore, "log-store", "", complete.PredictSet(agent.LogStores()...), "what keeps the consensus log (`store`): "+strings.Join(agent.LogStores(), " or ")+again+agent.LogStores()[0]+". It is changed with \"waypoint server migrate-log\"")
+	f.Uint(&cfg.SnapshotAfter, "snapshot-after", 0, "take a snapshot of the state after so many log entries (`number`)"+again+"16384")
+	f.Duration(&cfg.SnapshotEvery, "snapshot-every", 0, "look that often, or half as often, whether there are so many (`time`)"+again+"2m")
 	f.Bool(&cfg.Bootstrap, "bootstrap", "make a new cluster; the data folder must hold none")
 	f.String(&cfg.JoinToken, "join-token", "", complete.PredictAnything, "join a cluster with this `token`; @file reads it from a file. WAYPOINT_JOIN_TOKEN is used if the data folder is empty")
 	f.Bool(&asJSON, "json", "once ready, print what there is to know as one JSON object")

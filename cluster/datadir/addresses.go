@@ -3,6 +3,7 @@ package datadir
 import (
 	"errors"
 	"io/fs"
+	"time"
 )
 
 // Addresses is what addresses.json holds. It is a memory for the next start,
@@ -21,6 +22,9 @@ type Configured struct {
 	Gossip          string `json:"gossip,omitempty"`
 	GossipAdvertise string `json:"gossip_advertise,omitempty"`
 	Profile         string `json:"profile,omitempty"`
+	// SnapshotAfter is in log entries, SnapshotEvery in nanoseconds; 0: the default.
+	SnapshotAfter uint64        `json:"snapshot_after,omitempty"`
+	SnapshotEvery time.Duration `json:"snapshot_every,omitempty"`
 }
 
 // Peer is where a member was.
