@@ -11,10 +11,10 @@ import (
 )
 
 // fresh measures on three new nodes of their own, whose memory and state
-// nothing has touched, and ends them. The shared ones only idle meanwhile.
-func fresh(ctx context.Context, shared *harness.Cluster, name string, measure func(*harness.Cluster) ([]row, error)) (rows []row, err error) {
+// nothing has touched, with further flags, and ends them. The shared ones only idle meanwhile.
+func fresh(ctx context.Context, shared *harness.Cluster, name string, measure func(*harness.Cluster) ([]row, error), flags ...string) (rows []row, err error) {
 	c := harness.New(shared.Bin, filepath.Join(shared.Dir, name))
-	c.AnyPort = true
+	c.AnyPort, c.NodeArgs = true, func(int) []string { return flags }
 	if err := os.Mkdir(c.Dir, 0o700); err != nil {
 		return nil, err
 	}

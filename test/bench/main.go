@@ -49,6 +49,7 @@ func (o options) benchmarks() []benchmark {
 		{"attach", measureAttach},
 		{"fanout", measureFanout},
 		{"jobs", measureJobs},
+		{"recover", measureRecover},
 		{"write", o.measureWrites},
 		{"read", o.measureReads},
 		{"failover", o.measureFailover},
@@ -74,6 +75,9 @@ func main() {
 	work := func() error { return o.run(ctx, flag.Args()) }
 	if len(os.Args) > 1 && os.Args[1] == crowdCommand {
 		work = func() error { return runCrowd(ctx) }
+	}
+	if len(os.Args) > 1 && os.Args[1] == fillCommand {
+		work = func() error { return fill(os.Args[2:]) }
 	}
 	if err := work(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
