@@ -39,24 +39,24 @@ func (a *Agent) assemble(store *state.Store) error {
 		NodeID: a.cluster.NodeID(), BootID: a.cluster.BootID(), Store: store, Applier: a.cluster,
 		Open:    a.cluster.Keyring().Open,
 		Servers: a.cluster.Servers, OtherServers: a.otherServers,
-		Logger: a.logger.Named("instances"),
+		Now: a.cluster.Now, Logger: a.logger.Named("instances"),
 	})
 	a.runners = session.NewRunners(session.RunnersConfig{
 		NodeID: a.cluster.NodeID(), BootID: a.cluster.BootID(), Store: store, Applier: a.cluster,
 		RenewLeases: a.renewLeases,
 		Servers:     a.cluster.Servers, OtherServers: a.otherServers,
-		Logger: a.logger.Named("runners"),
+		Now: a.cluster.Now, Logger: a.logger.Named("runners"),
 	})
 	a.jobs = jobs.New(jobs.Config{Store: store, Logger: a.logger.Named("jobs")})
 	a.cluster.WhileLeader("jobs", func(ctx context.Context, lead cluster.Leader) error { return a.jobs.Run(ctx, lead) })
-	restarts := rollout.New(rollout.Config{Timing: a.restarts, Store: store, Logger: a.logger.Named("rollout")})
+	restarts := rollout.New(rollout.Config{Timing: a.restarts, Store: store, Now: a.cluster.Now, Logger: a.logger.Named("rollout")})
 	a.cluster.WhileLeader("rollout", func(ctx context.Context, lead cluster.Leader) error { return restarts.Run(ctx, lead) })
 
 	var err error
 	a.server, err = serve.New(serve.Config{
 		Store: store, Fresh: a.cluster, Peers: a.cluster, TokenKey: a.cluster.TokenKey,
 		Credentials: a.cluster.GRPCCredentials(), NodeName: a.cluster.Name(),
-		Ranges: protocol.Current(), Logger: a.logger.Named("api"),
+		Ranges: protocol.Current(), Now: a.cluster.Now, Logger: a.logger.Named("api"),
 	})
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (a *Agent) services(store *state.Store) []service {
 		rpcentrypoint.New(a.instances),
 		rpclogs.New(rpclogs.Config{Reader: reader, NodeID: id, Local: a.instances, Peer: c.Peer,
 			Logger: a.logger.Named("logs")}),
-		rpcexec.New(rpcexec.Config{Reader: reader, NodeID: id, Local: a.instances, Peer: c.Peer}),
+		rpcexec.New(rpcexec.Config{Reader: reader, NodeID: id, Local: a.instances, Peer: c.Peer, Now: c.Now}),
 		rpccluster.New(rpccluster.Config{Reader: reader, Cluster: c}),
 		rpcnode.New(rpcnode.Config{Cluster: c, Leases: a.jobs, Instances: a.instances, Outputs: a.runners}),
 	}

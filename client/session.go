@@ -18,7 +18,8 @@ type session struct {
 	mu    sync.Mutex
 	epoch string
 	index uint64
-	skew  time.Duration // servers' clock minus ours
+	time  time.Time // the servers', when it was
+	heard time.Time // here; its monotonic reading counts, so that our clock may be set meanwhile
 }
 
 // learn reads a reply's header or trailer that came in between two times.
@@ -32,7 +33,7 @@ func (s *session) learn(md metadata.MD, sent, received time.Time) {
 		if ms, err := strconv.ParseInt(v[0], 10, 64); err == nil {
 			between := sent.Add(received.Sub(sent) / 2)
 			s.mu.Lock()
-			s.skew = time.UnixMilli(ms).Sub(between)
+			s.time, s.heard = time.UnixMilli(ms), between
 			s.mu.Unlock()
 		}
 	}
@@ -65,7 +66,10 @@ func (s *session) header() string {
 func (s *session) now() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Now().Add(s.skew)
+	if s.heard.IsZero() {
+		return time.Now()
+	}
+	return s.time.Add(time.Since(s.heard))
 }
 
 // outgoing adds what each call carries to what the caller has put there.

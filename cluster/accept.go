@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
-	"time"
 
 	"waypoint/api/clusterpb"
 	"waypoint/api/commandpb"
@@ -43,7 +42,7 @@ func (a *admission) AcceptJoin(ctx context.Context, req *clusterpb.JoinRequest) 
 	}
 	joiner := req.GetNode()
 	listed, err := a.writes.Apply(ctx, &commandpb.Command{
-		RequestId: a.newRequestID(), TokenId: nodeToken(a.NodeID()),
+		RequestId: ids.At(a.time.Now()), TokenId: nodeToken(a.NodeID()),
 		Kind: &commandpb.Command_JoinTokenUse{JoinTokenUse: &commandpb.JoinTokenUse{
 			TokenId: req.GetTokenId(), SecretHash: secretHash[:], CsrKeyHash: keyHash, Serial: serial.Text(16),
 			Node: &clusterpb.Node{
@@ -60,7 +59,7 @@ func (a *admission) AcceptJoin(ctx context.Context, req *clusterpb.JoinRequest) 
 	if first := listed.GetIds(); len(first) == 0 || first[0] != joiner.GetId() {
 		return nil, errs.New(errs.Unauthenticated, "join: the join token has been used for another node id: make another one")
 	}
-	cert, err := ca.Sign(key, a.ClusterID(), joiner.GetId(), serial, time.Now())
+	cert, err := ca.Sign(key, a.ClusterID(), joiner.GetId(), serial, a.time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"waypoint/cluster/datadir"
 	"waypoint/errs"
 	"waypoint/internal/backoff"
+	"waypoint/internal/ids"
 	"waypoint/state"
 )
 
@@ -23,6 +24,8 @@ type announcement struct {
 	*node
 	writes     *writes
 	peers      *peers
+	reads      *reads
+	time       *clusterTime
 	remembered *datadir.Addresses // of the last run; not changed
 	gossipKey  []byte
 	ready      chan struct{} // closed when the cluster knows
@@ -54,9 +57,12 @@ func (a *announcement) run(ctx context.Context) error {
 }
 
 func (a *announcement) tell(ctx context.Context) error {
+	if a.reads.Fresh(ctx) == nil {
+		a.time.settle()
+	}
 	self := a.self()
-	self.BootedAt = timestamppb.Now()
-	id := a.newRequestID()
+	self.BootedAt = timestamppb.New(a.time.Now())
+	id := ids.At(a.time.Now())
 	if _, err := a.writes.Apply(ctx, &commandpb.Command{
 		RequestId: id + "/0", TokenId: nodeToken(a.NodeID()),
 		Kind: &commandpb.Command_NodeUpsert{NodeUpsert: &commandpb.NodeUpsert{Node: self}},

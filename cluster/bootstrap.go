@@ -18,6 +18,7 @@ import (
 	"waypoint/cluster/pki"
 	"waypoint/cluster/raftnet"
 	"waypoint/cluster/raftstore"
+	"waypoint/internal/clock"
 	"waypoint/internal/ids"
 	"waypoint/internal/seal"
 	"waypoint/internal/token"
@@ -46,7 +47,7 @@ func Bootstrap(ctx context.Context, cfg Config) (*Bootstrapped, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
-	out, err := found(ctx, &cfg, dir, time.Now())
+	out, err := found(ctx, &cfg, dir, clock.Now())
 	if err := errors.Join(err, dir.Close()); err != nil {
 		return nil, fmt.Errorf("bootstrap: %w", err)
 	}
@@ -139,7 +140,7 @@ func bootstrapCommand(cfg *Config, m *datadir.Material, ca *pki.CA, tokenKey []b
 		boot.Secrets = append(boot.Secrets, secret)
 	}
 	return &commandpb.Command{
-		RequestId: ids.New(), TokenId: nodeToken(node.Id),
+		RequestId: ids.At(clock.Now()), TokenId: nodeToken(node.Id),
 		Kind: &commandpb.Command_Bootstrap{Bootstrap: boot},
 	}, nil
 }

@@ -8,6 +8,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
@@ -44,6 +45,7 @@ type Cluster struct {
 	*admission    // CreateJoinToken, AcceptJoin
 	*announcement // Ready
 	*removal      // RemoveNode, RemoveAsLeader
+	time          *clusterTime
 	standing      *standing
 	open          closers
 }
@@ -117,6 +119,10 @@ func (c *Cluster) openDir() error {
 	c.dead = newVerdict(c.condemn)
 	return nil
 }
+
+// Now returns the cluster's time: what a log entry would carry now, as far as this
+// node knows. Requests, tokens and ages are judged by it.
+func (c *Cluster) Now() time.Time { return c.time.Now() }
 
 // condemn is called once, with the error that ends this process.
 func (c *Cluster) condemn(err error) {
@@ -195,14 +201,16 @@ func (c *Cluster) quiet(term uint64, handle func()) bool {
 func (c *Cluster) assemble() {
 	c.following = newFollowing(c.node)
 	c.roster = &roster{node: c.node, leads: func() bool { return c.leadership.leading() != nil }}
-	c.batches = newProposer(c.node, c.leadership.leading)
+	c.time = newClusterTime(c.node, c.peers, c.leadership.leading)
+	c.leadership.time = c.time
+	c.batches = newProposer(c.node, c.leadership.leading, c.time.Now)
 	c.writes = &writes{
 		node: c.node, following: c.following, taking: c.leadership.taking, noLeader: c.roster.noLeader,
 		proposer: c.batches, forward: newForwarder(c.following, c.peers),
 	}
 	c.reads = newReads(c.node, c.following, c.peers, c.leadership, c.roster.noLeader)
-	c.admission = &admission{node: c.node, writes: c.writes, roster: c.roster, fresh: c.reads.Fresh}
-	c.announcement.writes, c.announcement.peers = c.writes, c.peers
+	c.admission = &admission{node: c.node, writes: c.writes, roster: c.roster, fresh: c.reads.Fresh, time: c.time}
+	c.announcement.writes, c.announcement.peers, c.announcement.reads, c.announcement.time = c.writes, c.peers, c.reads, c.time
 	c.standing = &standing{node: c.node, following: c.following, peers: c.peers, roster: c.roster}
 	c.removal = &removal{
 		node: c.node, following: c.following, leadership: c.leadership, peers: c.peers, roster: c.roster, writes: c.writes,
@@ -210,4 +218,5 @@ func (c *Cluster) assemble() {
 	}
 	members := &membership{node: c.node, roster: c.roster, removal: c.removal}
 	c.WhileLeader("membership", members.run)
+	c.WhileLeader("clocks", c.time.run)
 }

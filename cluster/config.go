@@ -60,6 +60,8 @@ type Config struct {
 
 	// dial replaces the network in tests.
 	dial func(addr string, limit time.Duration) (net.Conn, error)
+	// clock replaces this node's clock in tests.
+	clock func() time.Time
 }
 
 // Tuning holds the timers and bounds that a profile stands for.
@@ -73,6 +75,7 @@ type Tuning struct {
 	Disk      time.Duration // bounds one write of Raft's stores
 
 	Tick      time.Duration // between looks of the leader at the membership
+	Clocks    time.Duration // between comparisons of the voters' clocks
 	Promote   time.Duration // a new node is healthy that long before it votes
 	LostGrace time.Duration // what a dead node was home to is then marked lost
 	DeadAfter time.Duration // a server that is gone that long is removed
@@ -97,6 +100,7 @@ func LAN() Tuning {
 		Disk:      10 * time.Second,
 
 		Tick:      500 * time.Millisecond,
+		Clocks:    5 * time.Second,
 		Promote:   2 * time.Second,
 		LostGrace: 5 * time.Second,
 		DeadAfter: 72 * time.Hour,

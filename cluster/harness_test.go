@@ -13,12 +13,12 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
 	"waypoint/api/clusterpb"
 	"waypoint/api/commandpb"
 	"waypoint/api/nodepb"
+	"waypoint/cluster/pki"
 	"waypoint/errs"
 	"waypoint/fsm"
 	"waypoint/internal/ids"
@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 func calm() *Tuning {
 	t := WAN()
 	t.Tick, t.Promote, t.LostGrace = 50*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+	t.Clocks = 100 * time.Millisecond
 	t.Commit, t.Gossip = 10*time.Millisecond, "local"
 	return &t
 }
@@ -282,15 +283,15 @@ func (s nodeService) ReadIndex(ctx context.Context, _ *nodepb.ReadIndexRequest) 
 // Confirm refuses strangers, as package serve does for every method.
 func (s nodeService) Confirm(ctx context.Context, _ *nodepb.ConfirmRequest) (*nodepb.ConfirmResponse, error) {
 	from, _ := peer.FromContext(ctx)
-	if _, ok := s.c.PeerIdentity(from.AuthInfo.(credentials.TLSInfo).State); !ok {
+	if _, ok := s.c.PeerIdentity(from.AuthInfo.(pki.AuthInfo).State); !ok {
 		if err := s.c.Fresh(ctx); err != nil {
 			return nil, errs.ToStatus(err)
 		}
-		if _, ok := s.c.PeerIdentity(from.AuthInfo.(credentials.TLSInfo).State); !ok {
+		if _, ok := s.c.PeerIdentity(from.AuthInfo.(pki.AuthInfo).State); !ok {
 			return nil, errs.ToStatus(errs.New(errs.Unauthenticated, "not a member"))
 		}
 	}
-	return &nodepb.ConfirmResponse{Term: s.c.ConfirmTerm()}, nil
+	return &nodepb.ConfirmResponse{Term: s.c.ConfirmTerm(), Time: s.c.Clock().UnixNano()}, nil
 }
 
 func (s nodeService) RemoveNode(ctx context.Context, req *nodepb.RemoveNodeRequest) (*nodepb.RemoveNodeResponse, error) {

@@ -62,6 +62,7 @@ type admission struct {
 	writes *writes
 	roster *roster
 	fresh  func(context.Context) error
+	time   *clusterTime
 }
 
 // CreateJoinToken makes a token that lets one node join within lifetime; 0

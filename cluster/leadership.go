@@ -65,6 +65,7 @@ func (t *tenure) Apply(ctx context.Context, cmd *commandpb.Command) (*commandpb.
 type leadership struct {
 	*node
 	batches *proposer
+	time    *clusterTime
 	notify  chan bool // Raft's; never blocks it for long, because drain reads
 	woken   chan struct{}
 	tasks   []leaderTask
@@ -212,6 +213,7 @@ func (l *leadership) reign(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("apply what was committed before: %w", err)
 	}
+	l.time.begin(ctx)
 	l.mu.Lock()
 	if ctx.Err() == nil {
 		l.ready.Store(t)

@@ -14,7 +14,7 @@ import (
 	"waypoint/cluster/pki"
 	"waypoint/cluster/raftnet"
 	"waypoint/cluster/raftstore"
-	"waypoint/internal/ids"
+	"waypoint/internal/clock"
 	"waypoint/internal/seal"
 	"waypoint/state"
 )
@@ -100,15 +100,13 @@ func (n *node) admitRaft(conn tls.ConnectionState) bool {
 	return leader == "" || string(leader) == id
 }
 
-// newRequestID returns a request id for a command of the node itself. Its birth
-// is not before the newest entry's time, so that a slow clock does not make it
-// look like a request of long ago.
-func (n *node) newRequestID() string {
-	now := time.Now()
-	if last := n.store.Read().Meta().Time; last.After(now) {
-		now = last
+// Clock returns the time by this node's own clock. Next to nothing goes by it:
+// see Now.
+func (n *node) Clock() time.Time {
+	if n.cfg.clock != nil {
+		return n.cfg.clock()
 	}
-	return ids.At(now)
+	return clock.Now()
 }
 
 // stir wakes those who look after the membership.

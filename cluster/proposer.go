@@ -133,6 +133,7 @@ type proposer struct {
 	*node
 	*queue
 	leading  func() *tenure
+	now      func() time.Time // the cluster's
 	inFlight chan entryInFlight
 	last     int64 // time of the newest entry, unix nanoseconds
 }
@@ -142,8 +143,8 @@ type entryInFlight struct {
 	batch  []*proposal
 }
 
-func newProposer(n *node, leading func() *tenure) *proposer {
-	return &proposer{node: n, queue: newQueue(), leading: leading, inFlight: make(chan entryInFlight, entriesInFlight)}
+func newProposer(n *node, leading func() *tenure, now func() time.Time) *proposer {
+	return &proposer{node: n, queue: newQueue(), leading: leading, now: now, inFlight: make(chan entryInFlight, entriesInFlight)}
 }
 
 // submit has one command decided on. The error says that the state machine has
@@ -194,7 +195,7 @@ func (p *proposer) propose(batch []*proposal) {
 	if len(taken) == 0 {
 		return
 	}
-	p.last = max(p.last, time.Now().UnixNano(), unixNano(p.store.Read().Meta().Time))
+	p.last = max(p.last, unixNano(p.now()), unixNano(p.store.Read().Meta().Time))
 	entry.Time = p.last
 	data, err := proto.Marshal(entry)
 	if err != nil {

@@ -77,6 +77,7 @@ func (c *Cluster) tend(ctx context.Context) error {
 		select {
 		case <-tick.C:
 			c.peers.prune()
+			c.time.Now() // so that it knows when the newest entry came
 		case <-ctx.Done():
 			return nil
 		}

@@ -16,7 +16,6 @@ import (
 	"waypoint/cluster"
 	"waypoint/errs"
 	"waypoint/internal/collector"
-	"waypoint/internal/ids"
 	"waypoint/protocol"
 	"waypoint/runner"
 )
@@ -58,9 +57,8 @@ func dialAsNode(dataDir string) (Conn, error) {
 }
 
 func (n nodeConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	ctx = metadata.AppendToOutgoingContext(ctx,
-		protocol.HeaderRanges, protocol.EncodeRanges(protocol.Current()),
-		protocol.HeaderRequestID, ids.New())
+	// Without a request id the node makes one, by the cluster's time.
+	ctx = metadata.AppendToOutgoingContext(ctx, protocol.HeaderRanges, protocol.EncodeRanges(protocol.Current()))
 	err := n.ClientConn.Invoke(ctx, method, args, reply, opts...)
 	answered := len(status.Convert(err).Details()) > 0 // only a node adds any
 	if err = errs.FromStatus(err); !answered && errs.Is(err, errs.Unavailable) {

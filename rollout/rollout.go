@@ -38,6 +38,7 @@ type Timing struct {
 type Config struct {
 	Timing
 	Store  *state.Store
+	Now    func() time.Time // the cluster's time; default: time.Now
 	Logger hclog.Logger
 }
 
@@ -47,6 +48,9 @@ const (
 )
 
 func (c Config) withDefaults() Config {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Settle == 0 {
 		c.Settle = 3 * time.Second
 	}
@@ -86,7 +90,7 @@ func (r *Rollout) Run(ctx context.Context, lead Leader) error {
 	for {
 		watch := state.NewWatchSet()
 		tx := r.config.Store.Read().Watch(watch)
-		cmds, next := r.plan(tx, entryTime(tx))
+		cmds, next := r.plan(tx, r.now(tx))
 		if !r.applyAll(ctx, lead, cmds) {
 			next = retryPause
 		}
@@ -99,11 +103,9 @@ func (r *Rollout) Run(ctx context.Context, lead Leader) error {
 	}
 }
 
-// entryTime is the time that an entry would get now. Where a former leader's
-// clock was ahead of ours it stands still until ours has caught up; ages are then
-// found too small, which delays restarts and does no harm.
-func entryTime(tx *state.Tx) time.Time {
-	now := time.Now()
+// now is the time that an entry would get now.
+func (r *Rollout) now(tx *state.Tx) time.Time {
+	now := r.config.Now()
 	if last := tx.Meta().Time; last.After(now) {
 		return last
 	}

@@ -33,7 +33,10 @@ type InstancesConfig struct {
 	// but this node.
 	Servers      func() []string
 	OtherServers func() []string
-	Logger       hclog.Logger
+	// Now is the cluster's time, by which the age of requests is judged. Default:
+	// time.Now.
+	Now    func() time.Time
+	Logger hclog.Logger
 
 	RingBytes   int           // kept log lines per instance, while LogBudget lasts; 16 MiB
 	LogBudget   int64         // kept log lines of all instances; 64 MiB
@@ -60,6 +63,9 @@ func (c InstancesConfig) withDefaults() InstancesConfig {
 		if *v == 0 {
 			*v = d
 		}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	orBytes(&c.RingBytes, 16<<20)
 	if c.LogBudget == 0 {

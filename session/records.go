@@ -30,6 +30,7 @@ const (
 type execRecords struct {
 	nodeID  string
 	applier RowApplier
+	now     func() time.Time // the cluster's time
 	logger  hclog.Logger
 
 	mu      sync.Mutex
@@ -39,7 +40,7 @@ type execRecords struct {
 }
 
 func newExecRecords(cfg InstancesConfig) *execRecords {
-	return &execRecords{nodeID: cfg.NodeID, applier: cfg.Applier, logger: cfg.Logger, ready: make(chan struct{}, 1)}
+	return &execRecords{nodeID: cfg.NodeID, applier: cfg.Applier, now: cfg.Now, logger: cfg.Logger, ready: make(chan struct{}, 1)}
 }
 
 // record is one that waits to be told. Its command keeps its request id over
@@ -53,7 +54,7 @@ type record struct {
 
 // add queues a record of a session and does not wait.
 func (r *execRecords) add(of *recorded, cmd *commandpb.Command) {
-	cmd.RequestId, cmd.TokenId = ids.New(), nodePrefix+r.nodeID
+	cmd.RequestId, cmd.TokenId = ids.At(r.now()), nodePrefix+r.nodeID
 	record := &record{of: of, cmd: cmd, born: time.Now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,7 +122,7 @@ func (r *execRecords) tell(ctx context.Context, record *record) error {
 		return nil
 	}
 	if time.Since(record.born) > requestAge {
-		record.cmd = &commandpb.Command{RequestId: ids.New(), TokenId: record.cmd.GetTokenId(), Kind: record.cmd.GetKind()}
+		record.cmd = &commandpb.Command{RequestId: ids.At(r.now()), TokenId: record.cmd.GetTokenId(), Kind: record.cmd.GetKind()}
 		record.born = time.Now()
 	}
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
@@ -217,7 +218,7 @@ func (r *recorded) begin() {
 		return
 	}
 	r.begun = true
-	r.session.StartedAt = timestamppb.Now()
+	r.session.StartedAt = timestamppb.New(r.records.now())
 	r.records.add(r, &commandpb.Command{Kind: &commandpb.Command_ExecStart{
 		ExecStart: &commandpb.ExecStart{Session: r.session, Resumed: r.resumed},
 	}})
@@ -232,7 +233,7 @@ func (r *recorded) end(exit *execpb.Exit, failure string) {
 	}
 	r.ended = true
 	r.records.add(r, &commandpb.Command{Kind: &commandpb.Command_ExecEnd{ExecEnd: &commandpb.ExecEnd{
-		Id: r.session.GetId(), EndedAt: timestamppb.Now(), Exit: exit, Error: failure,
+		Id: r.session.GetId(), EndedAt: timestamppb.New(r.records.now()), Exit: exit, Error: failure,
 	}}})
 }
 

@@ -34,6 +34,7 @@ const (
 type rows struct {
 	nodeID, bootID string
 	applier        RowApplier
+	now            func() time.Time // the cluster's time
 	logger         hclog.Logger
 	refused        func(row *deploymentpb.Instance, err error)
 
@@ -53,7 +54,7 @@ type rowEntry struct {
 
 func newRows(cfg InstancesConfig) *rows {
 	return &rows{
-		nodeID: cfg.NodeID, bootID: cfg.BootID, applier: cfg.Applier, logger: cfg.Logger,
+		nodeID: cfg.NodeID, bootID: cfg.BootID, applier: cfg.Applier, now: cfg.Now, logger: cfg.Logger,
 		byID:  map[string]*rowEntry{},
 		ready: make(chan struct{}, 1),
 	}
@@ -225,7 +226,7 @@ func (r *rows) say(ctx context.Context, e *rowEntry, want *deploymentpb.Instance
 func (r *rows) apply(ctx context.Context, cmd *commandpb.Command) error {
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
-	cmd.RequestId, cmd.TokenId = ids.New(), nodePrefix+r.nodeID
+	cmd.RequestId, cmd.TokenId = ids.At(r.now()), nodePrefix+r.nodeID
 	_, err := r.applier.Apply(ctx, cmd)
 	return err
 }

@@ -32,7 +32,10 @@ type RunnersConfig struct {
 	// but this node.
 	Servers      func() []string
 	OtherServers func() []string
-	Logger       hclog.Logger
+	// Now is the cluster's time, by which the age of requests is judged. Default:
+	// time.Now.
+	Now    func() time.Time
+	Logger hclog.Logger
 
 	Lease       time.Duration // what runners are told; 15 s
 	OutputBytes int           // kept output per attempt; 1 MiB
@@ -41,6 +44,9 @@ type RunnersConfig struct {
 }
 
 func (c RunnersConfig) withDefaults() RunnersConfig {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Lease == 0 {
 		c.Lease = 15 * time.Second
 	}

@@ -121,7 +121,7 @@ func (r *Runners) sayRows(ctx context.Context, changes []rowChange) bool {
 func (r *Runners) sayRow(ctx context.Context, change rowChange) bool {
 	ctx, cancel := context.WithTimeout(ctx, rowTimeout)
 	defer cancel()
-	change.command.RequestId, change.command.TokenId = ids.New(), nodePrefix+r.cfg.NodeID
+	change.command.RequestId, change.command.TokenId = ids.At(r.cfg.Now()), nodePrefix+r.cfg.NodeID
 	_, err := r.cfg.Applier.Apply(ctx, change.command)
 	switch {
 	case err == nil:

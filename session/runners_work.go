@@ -267,7 +267,7 @@ func (r *Runners) applySurely(ctx context.Context, cmd *commandpb.Command) error
 	for {
 		if time.Since(born) > requestAge {
 			// Anew, for a try that was given up may still be on its way.
-			cmd = &commandpb.Command{RequestId: ids.New(), TokenId: nodePrefix + r.cfg.NodeID, Kind: cmd.GetKind()}
+			cmd = &commandpb.Command{RequestId: ids.At(r.cfg.Now()), TokenId: nodePrefix + r.cfg.NodeID, Kind: cmd.GetKind()}
 			born = time.Now()
 		}
 		try, cancel := context.WithTimeout(ctx, rowTimeout)

@@ -253,6 +253,7 @@ func (x *ConfirmRequest) GetTerm() uint64 {
 type ConfirmResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"` // current term of the answering node
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"` // of its clock, unix nanoseconds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,6 +291,13 @@ func (*ConfirmResponse) Descriptor() ([]byte, []int) {
 func (x *ConfirmResponse) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
+	}
+	return 0
+}
+
+func (x *ConfirmResponse) GetTime() int64 {
+	if x != nil {
+		return x.Time
 	}
 	return 0
 }
@@ -810,9 +818,10 @@ const file_api_nodepb_node_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\tR\x05epoch\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\"$\n" +
 	"\x0eConfirmRequest\x12\x12\n" +
-	"\x04term\x18\x01 \x01(\x04R\x04term\"%\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\"9\n" +
 	"\x0fConfirmResponse\x12\x12\n" +
-	"\x04term\x18\x01 \x01(\x04R\x04term\"|\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\"|\n" +
 	"\x11RemoveNodeRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12\x1d\n" +

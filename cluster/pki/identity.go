@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"waypoint/internal/clock"
 )
 
 // The two protocols of the shared port, as ALPN names them.
@@ -47,7 +49,7 @@ func NewIdentity(clusterID, nodeID string, certDER, caDER []byte, key *ecdsa.Pri
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
 	_, err = leaf.Verify(x509.VerifyOptions{
-		Roots: pool, DNSName: ServerName(clusterID), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots: pool, DNSName: ServerName(clusterID), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}, CurrentTime: clock.Now(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("check node certificate: %w", err)
@@ -63,6 +65,7 @@ func NewIdentity(clusterID, nodeID string, certDER, caDER []byte, key *ecdsa.Pri
 // not needed, but one that is shown must be the CA's.
 func (i *Identity) Server() *tls.Config {
 	return &tls.Config{
+		Time:                   clock.Now,
 		MinVersion:             tls.VersionTLS13,
 		Certificates:           []tls.Certificate{i.cert},
 		ClientAuth:             tls.VerifyClientCertIfGiven,
@@ -75,6 +78,7 @@ func (i *Identity) Server() *tls.Config {
 // Client returns the configuration to call the node of that id, and no other.
 func (i *Identity) Client(nodeID, alpn string) *tls.Config {
 	return &tls.Config{
+		Time:         clock.Now,
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{i.cert},
 		RootCAs:      i.pool,
@@ -108,6 +112,7 @@ func Pinned(clusterID, fingerprint string) (*tls.Config, error) {
 		return nil, fmt.Errorf("%q is not the fingerprint of a CA", fingerprint)
 	}
 	return &tls.Config{
+		Time:               clock.Now,
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{ALPNGRPC},
 		ServerName:         ServerName(clusterID),
@@ -130,7 +135,7 @@ func verifyPinned(state tls.ConnectionState, clusterID string, want [sha256.Size
 		return fmt.Errorf("the server's CA is not the one with fingerprint sha256:%x", want)
 	}
 	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
-		Roots: pool, DNSName: ServerName(clusterID), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Roots: pool, DNSName: ServerName(clusterID), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, CurrentTime: clock.Now(),
 	})
 	if err != nil {
 		return fmt.Errorf("the server is not a node of cluster %s: %w", clusterID, err)

@@ -45,6 +45,8 @@ type Config struct {
 	Local  Local
 	// Peer returns a connection to another node.
 	Peer func(nodeID string) (grpc.ClientConnInterface, error)
+	// Now is the cluster's time. Default: time.Now.
+	Now func() time.Time
 }
 
 // Service answers for package waypoint.exec.
@@ -54,7 +56,12 @@ type Service struct {
 }
 
 // New returns the service.
-func New(cfg Config) *Service { return &Service{cfg: cfg} }
+func New(cfg Config) *Service {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Service{cfg: cfg}
+}
 
 // Register adds the service to a server.
 func (s *Service) Register(r grpc.ServiceRegistrar) { execpb.RegisterExecServer(r, s) }
@@ -98,7 +105,7 @@ func (s *Service) Start(stream execpb.Exec_StartServer) error {
 	case open.GetResume() != nil && (open.GetInstanceId() == "" || open.GetSessionId() == ""):
 		return errs.New(errs.Invalid, "exec: to resume a session, name it and its instance")
 	}
-	if err := identify(open); err != nil {
+	if err := identify(open, s.cfg.Now()); err != nil {
 		return err
 	}
 	// Who asks is what the call proves, never what the message says.
@@ -115,16 +122,16 @@ func (s *Service) Start(stream execpb.Exec_StartServer) error {
 // identify gives a session an id, or looks at the one that the caller has made.
 // A new session's is of now: the record of an older one may be gone, and a
 // record stands where its id says.
-func identify(open *execpb.Open) error {
+func identify(open *execpb.Open, now time.Time) error {
 	if open.GetSessionId() == "" {
-		open.SessionId = ids.New()
+		open.SessionId = ids.At(now)
 	}
 	at, err := ids.Time(open.GetSessionId())
-	switch off := time.Since(at); {
+	switch off := now.Sub(at); {
 	case err != nil:
 		return errs.New(errs.Invalid, "exec: session id %q is not a ULID", open.GetSessionId())
 	case open.GetResume() == nil && off.Abs() > idAge:
-		return errs.New(errs.Invalid, "exec: session id %s is of a time %s away from this node's: set the clock, or leave the id out",
+		return errs.New(errs.Invalid, "exec: session id %s is of a time %s away from the cluster's: set the clock, or leave the id out",
 			open.GetSessionId(), off.Abs().Round(time.Second))
 	}
 	return nil

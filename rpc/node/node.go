@@ -5,6 +5,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -23,6 +24,8 @@ type Cluster interface {
 	ReadIndex(ctx context.Context) (epoch string, index uint64, err error)
 	// ConfirmTerm returns the current term of this node.
 	ConfirmTerm() uint64
+	// Clock returns the time by this node's own clock.
+	Clock() time.Time
 	// RemoveAsLeader ends a membership; the index is that of the command. On a
 	// follower, and on a leader that was to remove itself and has handed over, it
 	// fails with KIND_UNAVAILABLE.
@@ -87,9 +90,9 @@ func (s *Service) ReadIndex(ctx context.Context, _ *nodepb.ReadIndexRequest) (*n
 	return &nodepb.ReadIndexResponse{Epoch: epoch, Index: index}, nil
 }
 
-// Confirm answers with this node's term; the asking leader compares.
+// Confirm answers with this node's term and clock; the asking leader compares.
 func (s *Service) Confirm(context.Context, *nodepb.ConfirmRequest) (*nodepb.ConfirmResponse, error) {
-	return &nodepb.ConfirmResponse{Term: s.cfg.Cluster.ConfirmTerm()}, nil
+	return &nodepb.ConfirmResponse{Term: s.cfg.Cluster.ConfirmTerm(), Time: s.cfg.Cluster.Clock().UnixNano()}, nil
 }
 
 // RemoveNode removes a node as the leader.

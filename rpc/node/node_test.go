@@ -3,6 +3,7 @@ package node_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"waypoint/api/commandpb"
 	"waypoint/api/deploymentpb"
@@ -31,6 +32,7 @@ func (p *parts) ApplyBatch(_ context.Context, commands []*commandpb.Command) ([]
 
 func (p *parts) ReadIndex(context.Context) (string, uint64, error) { return "epoch", 17, nil }
 func (p *parts) ConfirmTerm() uint64                               { return 4 }
+func (p *parts) Clock() time.Time                                  { return time.Unix(5, 6) }
 
 func (p *parts) RemoveAsLeader(_ context.Context, req *nodepb.RemoveNodeRequest) (uint64, error) {
 	if !p.leader {
@@ -64,7 +66,7 @@ func TestNodeAnswersOtherNodes(t *testing.T) {
 	if r, err := client.ReadIndex(t.Context(), &nodepb.ReadIndexRequest{}); err != nil || r.GetEpoch() != "epoch" || r.GetIndex() != 17 {
 		t.Errorf("read index: %v, %v", r, err)
 	}
-	if r, err := client.Confirm(t.Context(), &nodepb.ConfirmRequest{Term: 3}); err != nil || r.GetTerm() != 4 {
+	if r, err := client.Confirm(t.Context(), &nodepb.ConfirmRequest{Term: 3}); err != nil || r.GetTerm() != 4 || r.GetTime() != 5e9+6 {
 		t.Errorf("confirm: %v, %v", r, err)
 	}
 	renew := &nodepb.RenewLeasesRequest{Renewals: []*nodepb.Renewal{{}, {}}}

@@ -106,8 +106,7 @@ func (c *chain) timeHeader() metadata.MD {
 }
 
 // requestTime is the time at which a request id should be born. Its age is judged
-// by the time of log entries, which never goes back: where a leader's clock was
-// ahead of the others, all clients would be taken for late.
+// by the time of log entries, not by anybody's clock.
 func (c *chain) requestTime() time.Time {
 	now := c.Now()
 	if last := c.Store.Read().Meta().Time; last.After(now) {

@@ -80,7 +80,7 @@ type Config struct {
 	Health healthpb.HealthServer
 	// Ranges are the protocol ranges of this node. Default: the build's.
 	Ranges *versionpb.Ranges
-	// Now is the clock. Default: time.Now.
+	// Now is the cluster's time. Default: time.Now.
 	Now func() time.Time
 }
 

@@ -130,7 +130,7 @@ func bannedCalls(t *testing.T, all []source) {
 func bannedCall(s source, sel *ast.SelectorExpr) string {
 	pkg, ok := sel.X.(*ast.Ident)
 	if !ok {
-		return ""
+		return stampedByClock(s, sel)
 	}
 	call := pkg.Name + "." + sel.Sel.Name
 	switch call {
@@ -140,12 +140,41 @@ func bannedCall(s source, sel *ast.SelectorExpr) string {
 		}
 	case "time.Sleep":
 		return "time.Sleep waits for nothing in particular: wait for a channel, a timer beside a context, or with internal/wait in tests"
+	case "timestamppb.Now":
+		if stamps(s) {
+			return call + stampWhy
+		}
 	case "time.Now", "time.Since", "time.Until":
 		if !s.test && deterministic(short(s.pkg.ImportPath)) {
 			return call + " in the state machine: nodes would differ; use the entry's time"
 		}
 	}
 	return ""
+}
+
+const stampWhy = " as a time that others see: use the cluster's time, or clock.Now, which tests can set wrong"
+
+// stampedByClock says why the time of a clock may not be taken for a stamp, if
+// sel is time.Now().Unix() or one of its like.
+func stampedByClock(s source, sel *ast.SelectorExpr) string {
+	call, ok := sel.X.(*ast.CallExpr)
+	if !ok || !strings.HasPrefix(sel.Sel.Name, "Unix") || !stamps(s) {
+		return ""
+	}
+	of, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || of.Sel.Name != "Now" {
+		return ""
+	}
+	if pkg, ok := of.X.(*ast.Ident); !ok || pkg.Name != "time" {
+		return ""
+	}
+	return "time.Now()." + sel.Sel.Name + stampWhy
+}
+
+// stamps tells whether what s stamps is seen by others.
+func stamps(s source) bool {
+	pkg := short(s.pkg.ImportPath)
+	return !s.test && !below(pkg, "test") && !below(pkg, "scripts") && !below(pkg, "rpc/rpctest")
 }
 
 func TestTheStateMachineTouchesNothingOutside(t *testing.T) {

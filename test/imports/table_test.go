@@ -42,6 +42,7 @@ func bans() []ban {
 		{"internal/backoff", module, tools},
 		{"internal/task", module, tools},
 		{"internal/atomicfile", module, tools},
+		{"internal/clock", module, tools},
 	}
 }
 
@@ -121,6 +122,7 @@ func rows() []row {
 		{"version", "api/versionpb", ""},
 		{"internal/atomicfile", "", ""},
 		{"internal/backoff", "", ""},
+		{"internal/clock", "", ""},
 		{"internal/collector", "", ""},
 		{"internal/headtail", "", ""},
 		{"internal/ids", "", "ulid"},
@@ -146,10 +148,10 @@ func rows() []row {
 		{"session", "api/commandpb api/configpb api/deploymentpb api/entrypointpb api/execpb api/jobpb api/logspb api/nodepb api/runnerpb errs internal/backoff internal/headtail internal/ids internal/signals internal/task logs state", "hclog protobuf"},
 		{"cluster/datadir", "errs internal/atomicfile internal/seal", ""},
 		{"cluster/gossip", "api/clusterpb", "hclog memberlist protobuf"},
-		{"cluster/pki", "internal/backoff", "grpc hclog"},
+		{"cluster/pki", "internal/backoff internal/clock", "grpc hclog"},
 		{"cluster/raftnet", "", "raft"},
 		{"cluster/raftstore", "internal/atomicfile", "bbolt hclog raft raft-boltdb raft-wal"},
-		{"cluster", "api/authpb api/clusterpb api/commandpb api/deploymentpb api/nodepb api/runnerpb api/versionpb cluster/datadir cluster/gossip cluster/pki cluster/raftnet cluster/raftstore errs internal/backoff internal/ids internal/seal internal/task internal/token protocol state", "grpc hclog protobuf raft"},
+		{"cluster", "api/authpb api/clusterpb api/commandpb api/deploymentpb api/nodepb api/runnerpb api/versionpb cluster/datadir cluster/gossip cluster/pki cluster/raftnet cluster/raftstore errs internal/backoff internal/clock internal/ids internal/seal internal/task internal/token protocol state", "grpc hclog protobuf raft"},
 		{"jobs", "api/commandpb api/deploymentpb api/jobpb api/nodepb api/runnerpb errs internal/task state", "hclog protobuf"},
 		{"rollout", "api/commandpb api/deploymentpb errs state", "hclog protobuf"},
 		{"rpc/policy", "api/policypb", "grpc protobuf"},
