@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,6 +32,21 @@ func (w *world) setClock(n int, off time.Duration) error {
 	}
 	_, err = f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(off)), 0)
 	return errors.Join(err, f.Close())
+}
+
+// clocksCanJump returns an error unless the nodes look at their clock files:
+// binaries that were built otherwise would pass every jump.
+func (w *world) clocksCanJump() error {
+	for i, n := range w.members() {
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", n.Pid()))
+		if err != nil {
+			return err
+		}
+		if !bytes.Contains(maps, []byte(w.clockFile(i))) {
+			return fmt.Errorf("node %s does not look at %s: was it built with the tag clockjump?", n.Name, w.clockFile(i))
+		}
+	}
+	return nil
 }
 
 // jumpClocks lets the clocks of a minority jump to and fro: the time that a

@@ -30,7 +30,11 @@ type options struct {
 
 // repeat is the command that repeats a run.
 func (o options) repeat() string {
-	command := fmt.Sprintf("make faults SEED=%d NODES=%d DURATION=%s", o.seed, o.nodes, o.duration)
+	command := ""
+	if tags := os.Getenv("FAULTS_TAGS"); tags != "" {
+		command = "FAULTS_TAGS=" + tags + " "
+	}
+	command += fmt.Sprintf("make faults SEED=%d NODES=%d DURATION=%s", o.seed, o.nodes, o.duration)
 	if o.chosen != "" {
 		command += " FAULTS=" + strconv.Quote(o.chosen)
 	}

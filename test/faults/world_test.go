@@ -144,7 +144,7 @@ func (w *world) start(ctx context.Context) error {
 		return err
 	}
 	w.timeline.note("%d nodes run", w.size)
-	return nil
+	return w.clocksCanJump()
 }
 
 // close stops everything. What was written stays.
