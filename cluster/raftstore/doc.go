@@ -21,7 +21,8 @@
 //
 // raft.db: a key or a page out of place, a file that was cut or emptied, and an
 // invalid meta page (bolt would go back to the one before it, and forget the
-// newest vote or entries) are refused. So is a damaged list of wal's files.
+// newest vote or entries) are refused. So are a term, a vote and a list of wal's
+// files that are not what was written: they have checksums too.
 //
 // wal: a missing file, and a newest file that is shorter than it was made, are
 // refused. In the newest file, a batch that is not whole may be the one that was
@@ -41,7 +42,7 @@
 // wal: the loss of the last batch alone, or of the last batches if not one whole
 // entry of a later batch is left of them, back to the index in raft.db. Such
 // damage is what a write that was not finished looks like. bolt: that the disk
-// lost a whole transaction, all of its pages. Both: wrong bytes in the term, the
-// vote or another small value of raft.db that leave its pages in order, and
-// files that were all replaced by older ones.
+// lost a whole transaction, all of its pages. Both: wrong bytes in the name under
+// which raft.db has a term or a vote, and files that were all replaced by older
+// ones.
 package raftstore

@@ -168,7 +168,7 @@ func (s *Stores) identify(path, asked string) error {
 }
 
 func (s *Stores) wrap(dir string, opts Options) (err error) {
-	if s.Stable, err = NewStable(s.bolt, opts.Guard); err != nil {
+	if s.Stable, err = NewStable(small{s.bolt}, opts.Guard); err != nil {
 		return fmt.Errorf("open Raft log %s: %w", filepath.Join(dir, fileBolt), err)
 	}
 	if s.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, retained, opts.Logger); err != nil {
