@@ -17,7 +17,7 @@ const (
 	messageBytes    = 2 << 20
 	messageCommands = 128
 	// messagesInFlight bounds those that have not been answered.
-	messagesInFlight = 4
+	messagesInFlight = 2
 	// messageLimit bounds the wait for a leader that still leads but says nothing.
 	messageLimit = 10 * time.Second
 )

@@ -21,9 +21,6 @@ const (
 	MaxCommand = maxEntry - 4<<10
 	// entryCommands bounds the commands of an entry.
 	entryCommands = 256
-	// entriesInFlight bounds the entries that have not been answered. While that
-	// many are on their way, waiting commands gather for the next.
-	entriesInFlight = 8
 	// waitingCommands bounds the commands that wait for an entry or a message.
 	waitingCommands = 1024
 	// enqueueLimit bounds how long Raft may take to look at an entry.
@@ -132,8 +129,11 @@ var errShutdown = errs.New(errs.Unavailable, "this node is shutting down")
 type proposer struct {
 	*node
 	*queue
-	leading  func() *tenure
-	now      func() time.Time // the cluster's
+	leading func() *tenure
+	now     func() time.Time // the cluster's
+	// inFlight has no room, so that two entries are on their way: one whose
+	// answer is awaited, and the next. Meanwhile commands gather: an entry costs
+	// every node more than a command in it.
 	inFlight chan entryInFlight
 	last     int64 // time of the newest entry, unix nanoseconds
 }
@@ -144,7 +144,7 @@ type entryInFlight struct {
 }
 
 func newProposer(n *node, leading func() *tenure, now func() time.Time) *proposer {
-	return &proposer{node: n, queue: newQueue(), leading: leading, now: now, inFlight: make(chan entryInFlight, entriesInFlight)}
+	return &proposer{node: n, queue: newQueue(), leading: leading, now: now, inFlight: make(chan entryInFlight)}
 }
 
 // submit has one command decided on. The error says that the state machine has

@@ -119,9 +119,12 @@ func (w *writes) giveUp(ctx context.Context, unknown error) error {
 // change reads it here. If that takes too long the change is made all the same,
 // and the index that the caller gets protects its next read.
 func (w *writes) settle(ctx context.Context, index uint64) {
+	epoch, here := w.store.Index()
+	if here >= index {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, localLimit)
 	defer cancel()
-	epoch, _ := w.store.Index()
 	_ = w.store.WaitIndex(ctx, epoch, index)
 }
 

@@ -52,7 +52,10 @@ func (r *Reader) Local() *state.Tx { return r.store.Read() }
 // answers with what it has just written. If this node does not see it in time,
 // that is errs.OutcomeUnknown.
 func (r *Reader) At(ctx context.Context, index uint64) (*state.Tx, error) {
-	epoch, _ := r.store.Index()
+	epoch, here := r.store.Index()
+	if here >= index {
+		return r.store.Read(), nil
+	}
 	bounded, cancel := context.WithTimeout(ctx, appliedWait)
 	defer cancel()
 	if err := r.store.WaitIndex(bounded, epoch, index); err != nil {
