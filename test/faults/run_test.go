@@ -54,9 +54,9 @@ func quickFaults() []fault {
 // workloads are those who use the cluster.
 func workloads(w *world, o options) []load.Workload {
 	apps := load.NewApps(w.cluster)
-	registers, exec := load.NewRegisters(w.cluster), load.NewExec(apps)
-	registers.Seed, exec.Seed = o.seed, o.seed
-	return []load.Workload{registers, load.NewSet(w.cluster), load.NewJobs(w.cluster), apps, load.NewLogs(apps), exec}
+	registers, snapshots, exec := load.NewRegisters(w.cluster), load.NewSnapshots(w.cluster), load.NewExec(apps)
+	registers.Seed, snapshots.Seed, exec.Seed = o.seed, o.seed, o.seed
+	return []load.Workload{registers, snapshots, load.NewSet(w.cluster), load.NewJobs(w.cluster), apps, load.NewLogs(apps), exec}
 }
 
 // quick is the list of faults that a short run has time for.

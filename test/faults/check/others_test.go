@@ -206,3 +206,41 @@ func TestJobs(t *testing.T) {
 		{"work out of nowhere", Jobs(story("begin 1", "work 2", "finish 1", "succeeded I", "output 1")), "never began"},
 	})
 }
+
+// state is a reading that begins at a time and takes one: pair "a" has had so
+// many changes, pair "b" so many.
+func state(call int64, a, b uint64) Snapshot {
+	half := func(n uint64) Half { return Half{Value: string(rune('a' + n)), Version: n} }
+	return Snapshot{Call: call, Return: call + 1, Pairs: map[string][2]Half{"a": {half(a), half(a)}, "b": {half(b), half(b)}}}
+}
+
+func old(s Snapshot) Snapshot {
+	s.Stale = true
+	return s
+}
+
+func TestSnapshots(t *testing.T) {
+	torn := state(3, 2, 2)
+	torn.Pairs["b"] = [2]Half{{"c", 2}, {"b", 1}}
+	missing := state(3, 2, 2)
+	missing.Pairs["b"] = [2]Half{{"c", 2}, {}}
+	other := state(3, 1, 1)
+	other.Pairs["b"] = [2]Half{{"x", 1}, {"x", 1}}
+	young := state(1, 1, 1)
+	delete(young.Pairs, "b")
+	judge(t, []finding{
+		{"one after the other", Snapshots([]Snapshot{state(1, 1, 1), state(3, 1, 1), state(5, 2, 1), state(7, 2, 3)}), ""},
+		{"an old one, stale", Snapshots([]Snapshot{state(1, 1, 1), state(3, 2, 1), old(state(5, 1, 1))}), ""},
+		{"two at a time", Snapshots([]Snapshot{state(2, 2, 1), state(1, 1, 1)}), ""},
+		{"a pair that is not there yet", Snapshots([]Snapshot{young, state(3, 1, 1)}), ""},
+		{"half a change", Snapshots([]Snapshot{state(1, 1, 1), torn}), "half a change of b"},
+		{"half a pair", Snapshots([]Snapshot{state(1, 1, 1), missing}), "half a change of b"},
+		{"half a change, stale", Snapshots([]Snapshot{state(1, 1, 1), old(torn)}), "half a change of b"},
+		{"changes in another order", Snapshots([]Snapshot{state(1, 2, 1), state(1, 1, 2)}), "no history has both"},
+		{"changes in another order, stale", Snapshots([]Snapshot{state(1, 3, 1), old(state(5, 1, 2))}), "no history has both"},
+		{"two values at one version", Snapshots([]Snapshot{state(1, 1, 1), other}), "no history has both"},
+		{"an old one", Snapshots([]Snapshot{state(1, 2, 1), state(3, 1, 1)}), "after client 0 had read one of 3"},
+		{"one older than a stale one", Snapshots([]Snapshot{old(state(1, 2, 1)), state(3, 1, 1)}), "after client 0 had read one of 3"},
+		{"nothing", Snapshots(nil), "nothing was read"},
+	})
+}

@@ -103,7 +103,7 @@ func killLeader(t *testing.T, c *harness.Cluster) func(ctx context.Context) {
 
 func TestRegistersAreLinearizableWhenTheLeaderIsKilled(t *testing.T) {
 	c := startCluster(t)
-	runWhile(t, killLeader(t, c), NewRegisters(c))
+	runWhile(t, killLeader(t, c), NewRegisters(c), NewSnapshots(c))
 }
 
 func TestNothingIsLostWhenTheLeaderIsKilled(t *testing.T) {
