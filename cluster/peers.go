@@ -28,7 +28,7 @@ const (
 	redialMax   = 500 * time.Millisecond
 	maxResponse = 16 << 20
 	// Windows of fixed size: to measure a better one, gRPC would ping with each
-	// answer.
+	// answer, and let a stream whose reader is slow grow to 16 MiB.
 	streamWindow = 1 << 20
 	connWindow   = 8 << 20
 )

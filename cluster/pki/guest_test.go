@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -125,6 +126,23 @@ func TestAGuestHasFewCallsAtATime(t *testing.T) {
 		if leave, ok := info.Enter(); !ok || leave != nil {
 			t.Fatal("a known caller's calls are counted")
 		}
+	}
+}
+
+func TestAGuestMaySendLittle(t *testing.T) {
+	g := takeGuests(t)
+	conn, info := g.come(t)
+	known, friend := g.come(t)
+	friend.Known()
+	for _, c := range []net.Conn{conn, known} {
+		go func() { _, _ = c.Write(make([]byte, 2*guestBytes)) }()
+	}
+	n, err := io.Copy(io.Discard, info.guest)
+	if !errors.Is(err, errTooMuch) || n > guestBytes {
+		t.Errorf("%d bytes of a stranger were read: %v", n, err)
+	}
+	if _, err := io.CopyN(io.Discard, friend.guest, 2*guestBytes); err != nil {
+		t.Errorf("a known caller's bytes: %v", err)
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"waypoint/api/policypb"
@@ -145,9 +147,18 @@ func (s *serverStream) Context() context.Context { return s.ctx }
 
 func (s *serverStream) RecvMsg(message any) error {
 	if err := s.ServerStream.RecvMsg(message); err != nil {
-		return err
+		return unreadable(s.method, err)
 	}
 	return checkSize(s.method, message)
+}
+
+// unreadable says of a message that gRPC cannot read that it is the caller's
+// fault. gRPC itself calls that an internal error, and one of those is ours.
+func unreadable(method string, err error) error {
+	if status.Code(err) != codes.Internal {
+		return err
+	}
+	return errs.New(errs.Invalid, "a message to %s cannot be read: check the client and its release: %w", method, err)
 }
 
 // guardedBy names the range that a protocol compares; empty for none.

@@ -42,6 +42,8 @@ func (v *visitors) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInf
 func (v visitor) ConnectionState() tls.ConnectionState { return v.State }
 func (v visitor) Known()                               { v.v.known.Add(1) }
 
+func (v visitor) IsKnown() bool { return false }
+
 func (v visitor) Enter() (func(), bool) {
 	v.v.entered.Add(1)
 	return func() { v.v.left.Add(1) }, !v.v.full.Load()

@@ -33,7 +33,6 @@ type credential struct {
 // name. A token counts before a certificate: whoever sends one means it.
 func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Policy, headers metadata.MD) (*credential, error) {
 	if policy.Open(rule) {
-		c.introduce(ctx, headers)
 		info.Caller = policypb.Caller_CALLER_ANONYMOUS
 		return nil, nil
 	}
@@ -60,23 +59,6 @@ func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Po
 	}
 	known(ctx)
 	return held, nil
-}
-
-// introduce looks at the token of a call that needs none, as a client's first
-// one, for the sake of those that follow on the connection.
-func (c *chain) introduce(ctx context.Context, headers metadata.MD) {
-	text, ok := strings.CutPrefix(first(headers, protocol.HeaderAuthorization), bearer)
-	if !ok {
-		return
-	}
-	key, err := c.TokenKey()
-	if err != nil {
-		return
-	}
-	signed, err := c.known.verify(key, text)
-	if err == nil && c.valid(signed, c.Store.Read().Token(signed.GetId())) == nil {
-		known(ctx)
-	}
 }
 
 // verify checks a token's signature here and its record in the state.

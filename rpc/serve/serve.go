@@ -127,7 +127,7 @@ func options(cfg Config, c *chain) []grpc.ServerOption {
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeader),
-		grpc.InTapHandle(enter),
+		grpc.InTapHandle(c.enter),
 		grpc.WaitForHandlers(true),
 		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
