@@ -192,6 +192,7 @@ func rows() []row {
 		{"test/faults", "", ""},
 		{"test/faults/check", "", "porcupine"},
 		{"test/faults/load", "api/configpb api/jobpb api/logspb api/projectpb client errs internal/ids protocol test/faults/check test/harness", "grpc"},
+		{"test/hostile", "", ""},
 		{"test/imports", "", ""},
 		{"scripts/demo", "test/harness", ""},
 	}
