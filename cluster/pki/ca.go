@@ -24,8 +24,10 @@ const (
 	// yet: a node that is replaced gets a new one.
 	caLifetime   = 30 * 365 * 24 * time.Hour
 	nodeLifetime = 10 * 365 * 24 * time.Hour
-	// backdate lets nodes work whose clocks are a day apart.
-	backdate = 24 * time.Hour
+	// backdate lets nodes and clients work whose clocks are behind, even by years,
+	// as that of a machine without a battery is. It tells nobody anything: what
+	// this CA signs is trusted by its own cluster alone, and by membership.
+	backdate = 10 * 365 * 24 * time.Hour
 	// maxRequest bounds a certificate request in bytes. Ours have about 200.
 	maxRequest = 16 << 10
 )
