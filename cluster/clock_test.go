@@ -92,6 +92,7 @@ func (c *clocks) of(name string) *atomic.Int64 {
 func (c *clocks) set(m *member, off time.Duration) { c.of(m.cfg.Name).Store(int64(off)) }
 
 func (c *clocks) attach(cfg *Config) {
+	cfg.Tuning.Clocks = 100 * time.Millisecond
 	off := c.of(cfg.Name)
 	cfg.clock = func() time.Time { return time.Now().Round(0).Add(time.Duration(off.Load())) }
 }

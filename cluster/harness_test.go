@@ -44,7 +44,6 @@ func TestMain(m *testing.M) {
 func calm() *Tuning {
 	t := WAN()
 	t.Tick, t.Promote, t.LostGrace = 50*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
-	t.Clocks = 100 * time.Millisecond
 	t.Commit, t.Gossip = 10*time.Millisecond, "local"
 	return &t
 }
