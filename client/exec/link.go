@@ -121,7 +121,7 @@ func (s *session) receive(l *link) error {
 		case *execpb.Output_Stderr:
 			err = s.takeOutput(1, out.GetOffset(), kind.Stderr)
 		case *execpb.Output_StdinAck:
-			s.takeAck(kind.StdinAck)
+			s.takeAck(l, kind.StdinAck)
 		case *execpb.Output_Exit:
 			s.takeExit(l, kind.Exit)
 			defer time.AfterFunc(lastWords, l.cancel).Stop()
@@ -174,10 +174,14 @@ func (s *session) takeOutput(stream int, offset uint64, data []byte) error {
 	return nil
 }
 
-func (s *session) takeAck(to uint64) {
+// takeAck forgets input that has arrived. Whoever has got more than this stream
+// has sent has it from an earlier one.
+func (s *session) takeAck(l *link, to uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.input.Discard(to)
+	if s.input.Discard(to) {
+		l.sent = max(l.sent, to)
+	}
 	s.changed.Broadcast()
 }
 
