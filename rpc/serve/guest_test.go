@@ -117,3 +117,16 @@ func TestEachCallIsCountedFromItsBeginningToItsEnd(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestClientsWithATokenDoNotConnectToANodeThatCannotCheckIt(t *testing.T) {
+	f := rpctest.New(t)
+	server := f.ServeWith(func(cfg *serve.Config) {
+		cfg.TokenKey = func() ([]byte, error) { return nil, errs.New(errs.Unavailable, "the log is being read") }
+	}, rpctest.Everything{})
+	for token, refused := range map[string]bool{f.User: true, "": false} {
+		_, err := versionpb.NewVersionClient(server.Dial(token)).Get(t.Context(), &versionpb.GetRequest{})
+		if errs.Is(errs.FromStatus(err), errs.Unavailable) != refused {
+			t.Errorf("with token %q a client's first call is answered with %v", token, err)
+		}
+	}
+}

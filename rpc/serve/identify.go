@@ -34,7 +34,7 @@ type credential struct {
 func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Policy, headers metadata.MD) (*credential, error) {
 	if policy.Open(rule) {
 		info.Caller = policypb.Caller_CALLER_ANONYMOUS
-		return nil, nil
+		return nil, c.sendOn(headers)
 	}
 	var held *credential
 	if text := first(headers, protocol.HeaderAuthorization); text != "" {
@@ -61,14 +61,34 @@ func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Po
 	return held, nil
 }
 
+// sendOn refuses a call that needs no token and has one, as a client's first
+// one, on a node that cannot check tokens: it could do none of the calls that
+// follow, and the client is to connect to another one.
+func (c *chain) sendOn(headers metadata.MD) error {
+	if first(headers, protocol.HeaderAuthorization) == "" {
+		return nil
+	}
+	_, err := c.signingKey()
+	return err
+}
+
+// signingKey is the key that tokens are checked with.
+func (c *chain) signingKey() ([]byte, error) {
+	key, err := c.TokenKey()
+	if err != nil {
+		return nil, errs.New(errs.Unavailable, "node %s cannot check tokens yet: try again or call another node: %w", c.NodeName, err)
+	}
+	return key, nil
+}
+
 // verify checks a token's signature here and its record in the state.
 func (c *chain) verify(ctx context.Context, header string) (*authpb.SignedToken, error) {
 	if len(header) < len(bearer) || !strings.EqualFold(header[:len(bearer)], bearer) {
 		return nil, errs.New(errs.Unauthenticated, "the authorization header is not of the form \"Bearer TOKEN\": send the token as it was printed")
 	}
-	key, err := c.TokenKey()
+	key, err := c.signingKey()
 	if err != nil {
-		return nil, errs.New(errs.Unavailable, "node %s cannot check tokens yet: try again or call another node: %w", c.NodeName, err)
+		return nil, err
 	}
 	signed, err := c.known.verify(key, strings.TrimSpace(header[len(bearer):]))
 	if err != nil {
