@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc"
 
+	"waypoint/api/entrypointpb"
+	"waypoint/api/runnerpb"
 	"waypoint/cluster"
 	"waypoint/jobs"
 	"waypoint/protocol"
@@ -57,6 +59,9 @@ func (a *Agent) assemble(store *state.Store) error {
 		Store: store, Fresh: a.cluster, Peers: a.cluster, TokenKey: a.cluster.TokenKey,
 		Credentials: a.cluster.GRPCCredentials(), NodeName: a.cluster.Name(),
 		Ranges: protocol.Current(), Now: a.cluster.Now, Logger: a.logger.Named("api"),
+		Prompt: map[string]bool{
+			entrypointpb.Entrypoint_Attach_FullMethodName: true, runnerpb.RunnerService_Session_FullMethodName: true,
+		},
 	})
 	if err != nil {
 		return err

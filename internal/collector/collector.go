@@ -23,6 +23,9 @@ const (
 	hardPart = 100      // percent of what is in use
 	calmPart = 25
 
+	calmSpare   = 8 << 20 // bytes that are worth giving back when calm sets in
+	calmSpareOf = 8       // and at least that part of what is in use
+
 	// whileStarting is for a process that fills its memory from a snapshot: what
 	// it has read so far is all in use.
 	whileStarting = 400
@@ -35,14 +38,15 @@ type Pace struct {
 	before  uint64 // bytes allocated so far at the last look
 	calm    int    // looks in a row without hard work
 	set     func(percent int)
+	release func() // gives what is not in use back to the system
 }
 
 // Starting sets the pace for a process that starts. If whoever started it has
 // chosen a pace (GOGC), that one stays.
 func Starting() *Pace {
-	p := &Pace{set: func(percent int) { debug.SetGCPercent(percent) }, calm: calmLooks}
+	p := &Pace{set: func(percent int) { debug.SetGCPercent(percent) }, release: debug.FreeOSMemory}
 	if chosen() {
-		p.set = func(int) {}
+		p.set, p.release = func(int) {}, func() {}
 	}
 	p.change(whileStarting)
 	return p
@@ -65,8 +69,7 @@ func (p *Pace) Run(ctx context.Context, started <-chan struct{}) error {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
-		use, allocated := measure()
-		p.adapt(use, allocated)
+		p.adapt(measure())
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -75,16 +78,23 @@ func (p *Pace) Run(ctx context.Context, started <-chan struct{}) error {
 	}
 }
 
-// measure returns the bytes that the last collection found in use, and those
-// allocated so far.
-func measure() (use, allocated uint64) {
-	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+// measure returns the bytes that the last collection found in use, those
+// allocated so far, and those that the process has beyond what was in use.
+func measure() (use, allocated, spare uint64) {
+	samples := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+	}
 	metrics.Read(samples)
-	return samples[0].Value.Uint64() + samples[1].Value.Uint64(), samples[2].Value.Uint64()
+	live, has := samples[0].Value.Uint64(), uint64(0)
+	for _, s := range samples[3:] {
+		has += s.Value.Uint64()
+	}
+	return live + samples[1].Value.Uint64(), samples[2].Value.Uint64(), has - min(has, live)
 }
 
 // adapt sets the pace by what has happened since the last look.
-func (p *Pace) adapt(use, allocated uint64) {
+func (p *Pace) adapt(use, allocated, spare uint64) {
 	rate := allocated - p.before
 	if p.before == 0 {
 		rate = 0 // what it took to start
@@ -92,6 +102,9 @@ func (p *Pace) adapt(use, allocated uint64) {
 	p.before = allocated
 	if p.calm++; rate >= hardRate {
 		p.calm = 0
+	}
+	if p.calm == calmLooks && spare >= calmSpare && spare >= use/calmSpareOf {
+		p.release()
 	}
 	room, part := uint64(hardRoom), uint64(hardPart)
 	if p.calm >= calmLooks {

@@ -7,10 +7,36 @@ import (
 )
 
 // looks adapts the pace as often as told, each time with so many bytes
-// allocated since the last.
+// allocated since the last and nothing to give back.
 func looks(p *Pace, times int, use, rate uint64) {
 	for range times {
-		p.adapt(use, p.before+rate)
+		p.adapt(use, p.before+rate, 0)
+	}
+}
+
+func TestMemoryIsGivenBackWhenCalmSetsIn(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		what       string
+		use, spare uint64
+		want       int
+	}{
+		{"much is spare", 100 * mib, 50 * mib, 1},
+		{"little is spare", 10 * mib, 4 * mib, 0},
+		{"it is a small part", 1000 * mib, 100 * mib, 0},
+	} {
+		released := 0
+		p := &Pace{set: func(int) {}, release: func() { released++ }, before: 1}
+		p.adapt(c.use, p.before+100*mib, c.spare)
+		if released != 0 {
+			t.Errorf("%s: it was given back during work", c.what)
+		}
+		for range 2 * calmLooks {
+			p.adapt(c.use, p.before+mib, c.spare)
+		}
+		if released != c.want {
+			t.Errorf("%s: it was given back %d times, want %d", c.what, released, c.want)
+		}
 	}
 }
 
@@ -45,7 +71,7 @@ func TestRoomFollowsWhatTheProcessDoes(t *testing.T) {
 }
 
 func TestMeasuresAreThere(t *testing.T) {
-	if _, allocated := measure(); allocated == 0 {
+	if _, allocated, _ := measure(); allocated == 0 {
 		t.Error("nothing was ever allocated")
 	}
 }

@@ -26,6 +26,7 @@ type chain struct {
 	Config
 	policies *policy.Table
 	detached *sync.WaitGroup // see guarded
+	watches  watches
 	known    tokens
 }
 

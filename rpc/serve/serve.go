@@ -76,6 +76,9 @@ type Config struct {
 	NodeName string
 	Logger   hclog.Logger
 
+	// Prompt are the methods with streams, by full name, whose handlers return as
+	// soon as their context ends. Streams of these are cheaper.
+	Prompt map[string]bool
 	// Health answers the standard health service. Default: serving.
 	Health healthpb.HealthServer
 	// Ranges are the protocol ranges of this node. Default: the build's.

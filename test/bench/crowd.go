@@ -20,7 +20,7 @@ const (
 	crowdCommand = "crowd"
 	// joining is how many of them are on their way at a time.
 	joining   = 128
-	joinLimit = 30 * time.Second
+	joinLimit = time.Minute
 	pingEvery = 10 * time.Second
 	// roundVariable is the variable whose value the crowd waits for.
 	roundVariable = "ROUND"

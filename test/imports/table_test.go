@@ -173,7 +173,7 @@ func rows() []row {
 		{"rpc/runner", "api/policypb api/runnerpb rpc/call rpc/read session", "grpc"},
 		{"rpc/version", "api/versionpb rpc/read version", "grpc"},
 		{"session/sessiontest", "api/authpb api/commandpb api/configpb api/deploymentpb api/entrypointpb api/execpb api/logspb errs internal/ids rpc/entrypoint rpc/node rpc/rpctest session", "grpc"},
-		{"agent", "api/nodepb cluster errs fsm internal/task jobs protocol rollout rpc/auth rpc/cluster rpc/config rpc/deployment rpc/entrypoint rpc/exec rpc/job rpc/logs rpc/node rpc/project rpc/read rpc/runner rpc/serve rpc/version session state version", "grpc hclog"},
+		{"agent", "api/entrypointpb api/nodepb api/runnerpb cluster errs fsm internal/task jobs protocol rollout rpc/auth rpc/cluster rpc/config rpc/deployment rpc/entrypoint rpc/exec rpc/job rpc/logs rpc/node rpc/project rpc/read rpc/runner rpc/serve rpc/version session state version", "grpc hclog"},
 		{"runner", "api/configpb api/deploymentpb api/jobpb api/projectpb api/runnerpb config errs internal/backoff internal/headtail internal/ids internal/task plugin plugin/child plugin/execbuild plugin/local plugin/noop version", "grpc hclog zstd"},
 		{"entrypoint", "api/entrypointpb api/execpb api/logspb client errs internal/atomicfile internal/backoff internal/ids internal/replay internal/task logs version", "hclog sys"},
 		{"command/contexts", "errs internal/atomicfile", ""},
