@@ -77,7 +77,7 @@ func FuzzOutputs(f *testing.F) {
 			if s.receive(l) == nil {
 				t.Fatal("a stream without an exit code has ended well")
 			}
-			for sent := 0; ; sent++ {
+			for sent := 0; !l.closed; sent++ {
 				in := s.pending(l)
 				if in == nil {
 					break
