@@ -25,16 +25,18 @@ type sick struct {
 	disk  *disk.Disk
 	conn  *client.Client
 	acked []string
+	size  int // bytes of a value
 }
 
-func startSick(t *testing.T) *sick {
+func startSick(t *testing.T, logStore string) *sick {
 	t.Helper()
 	bin, err := filepath.Abs("../../bin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sick{t: t, c: harness.New(bin, t.TempDir())}
+	s := &sick{t: t, size: 2 << 10, c: harness.New(bin, t.TempDir())}
 	s.c.AnyPort = true
+	s.c.NodeArgs = func(int) []string { return []string{"-log-store=" + logStore} }
 	front := filepath.Join(s.c.Dir, "n1")
 	if err := os.Mkdir(front, 0o700); err != nil {
 		t.Fatal(err)
@@ -77,7 +79,7 @@ func (s *sick) write(limit time.Duration) error {
 	defer cancel()
 	name := fmt.Sprintf("V%d", len(s.acked))
 	_, err := configpb.NewConfigClient(s.conn.Conn()).Set(ctx, &configpb.SetRequest{Changes: []*configpb.Change{
-		{Scope: &configpb.Scope{Project: "disk"}, Name: name, Value: strings.Repeat("v", 2<<10)},
+		{Scope: &configpb.Scope{Project: "disk"}, Name: name, Value: strings.Repeat("v", s.size)},
 	}})
 	if err == nil {
 		s.acked = append(s.acked, name)
@@ -141,7 +143,7 @@ func (s *sick) comesBack() {
 
 func TestANodeOnASlowDiskIsSlow(t *testing.T) {
 	const delay = 100 * time.Millisecond
-	s := startSick(t)
+	s := startSick(t, "wal")
 	quick := s.writeMany(5)
 	s.disk.SetDelay(delay)
 	slow := s.writeMany(5)
@@ -159,7 +161,7 @@ func TestANodeOnASlowDiskIsSlow(t *testing.T) {
 // After a failed fsync the kernel may call the next one done though the data is
 // lost: the first one has to be the last.
 func TestTheFirstSyncThatFailsEndsTheNode(t *testing.T) {
-	s := startSick(t)
+	s := startSick(t, "wal")
 	s.writeMany(20)
 	s.disk.FailSync(true)
 	s.ends("append to the Raft log", "input/output error")
@@ -171,21 +173,26 @@ func TestTheFirstSyncThatFailsEndsTheNode(t *testing.T) {
 }
 
 func TestAFullDiskEndsTheNodeAndLosesNothing(t *testing.T) {
-	s := startSick(t)
-	s.writeMany(20)
-	s.disk.Full(true)
-	s.ends("no space left on device")
-	if err := s.c.Nodes[0].Start(t.Context()); err == nil {
-		t.Error("the node starts on a full disk")
+	for _, logStore := range []string{"bolt", "wal"} {
+		t.Run(logStore, func(t *testing.T) {
+			s := startSick(t, logStore)
+			s.writeMany(20)
+			s.size = 60 << 10 // wal has the room for some of these already
+			s.disk.Full(true)
+			s.ends("no space left on device")
+			if err := s.c.Nodes[0].Start(t.Context()); err == nil {
+				t.Error("the node starts on a full disk")
+			}
+			s.ends("no space left on device", "nothing is lost")
+			s.disk.Full(false)
+			s.comesBack()
+		})
 	}
-	s.ends("no space left on device", "nothing is lost")
-	s.disk.Full(false)
-	s.comesBack()
 }
 
 // A disk that answers nothing must not hold the leadership for ever.
 func TestADiskThatHangsEndsTheNode(t *testing.T) {
-	s := startSick(t)
+	s := startSick(t, "wal")
 	s.writeMany(20)
 	s.disk.Hang(true)
 	_ = s.write(time.Second)
