@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 
+	"waypoint/cluster/gossip"
 	"waypoint/cluster/pki"
 	"waypoint/errs"
 	"waypoint/protocol"
@@ -106,6 +107,19 @@ func (p *peers) prune() {
 		if !p.known(id) {
 			conn.Close()
 			delete(p.conns, id)
+		}
+	}
+}
+
+// warm connects to every member that is there, so that whoever is elected is
+// reached at once: writers wait meanwhile.
+func (p *peers) warm() {
+	for _, n := range p.store.Read().Nodes() {
+		if n.GetId() == p.NodeID() || p.gossip.State(n.GetId()) != gossip.Alive {
+			continue
+		}
+		if conn, err := p.conn(n.GetId()); err == nil {
+			conn.Connect()
 		}
 	}
 }

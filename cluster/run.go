@@ -68,8 +68,8 @@ func (c *Cluster) parts() []part {
 	}
 }
 
-// tend drops connections to nodes that are gone for good, and has lost ones
-// tried again.
+// tend drops connections to nodes that are gone for good, and connects to the
+// others before that is needed.
 func (c *Cluster) tend(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -78,6 +78,7 @@ func (c *Cluster) tend(ctx context.Context) error {
 		case <-tick.C:
 			c.peers.prune()
 			c.time.Now() // so that it knows when the newest entry came
+			c.peers.warm()
 		case <-ctx.Done():
 			return nil
 		}
