@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"waypoint/errs"
 	"waypoint/internal/ids"
@@ -396,5 +398,21 @@ func TestNodeStopsThoughAPeerIsOff(t *testing.T) {
 	wait.For(t, patience, "the leader to step down", func() bool { return lead.leadership.leading() == nil })
 	if err := lead.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheLeaderRefusingThisNodeDoesNotRefuseTheCommand(t *testing.T) {
+	t.Parallel()
+	for _, said := range []error{
+		errs.New(errs.Unauthenticated, "you are not a member"),
+		errs.New(errs.PermissionDenied, "you may not"),
+		errs.New(errs.Unavailable, "I do not lead"),
+	} {
+		if err := forwardError(errs.ToStatus(said)); errs.KindOf(err) != errs.Unavailable {
+			t.Errorf("%v becomes %v, want the client to try another node", said, err)
+		}
+	}
+	if err := forwardError(status.Error(codes.Unavailable, "the connection broke")); errs.KindOf(err) != errs.OutcomeUnknown {
+		t.Errorf("a broken connection becomes %v", err)
 	}
 }

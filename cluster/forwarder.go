@@ -105,7 +105,11 @@ func forwardError(err error) error {
 		if said {
 			return known
 		}
-	case errs.Unauthenticated, errs.PermissionDenied, errs.Protocol, errs.Exhausted, errs.Invalid, errs.Unimplemented:
+	case errs.Unauthenticated, errs.PermissionDenied:
+		// This means the node, which may have been removed and not know it yet,
+		// and not who called it: why a command is refused is in its result.
+		return errs.New(errs.Unavailable, "the leader takes nothing from this node, use another one: %w", known)
+	case errs.Protocol, errs.Exhausted, errs.Invalid, errs.Unimplemented:
 		return known
 	}
 	return errs.New(errs.OutcomeUnknown, "the leader did not answer: %w", errs.FromStatus(err))
