@@ -125,7 +125,6 @@ func options(cfg Config, c *chain) []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAllowed, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingWait}),
 		grpc.ReadBufferSize(0),       // saves 32 KiB a connection
-		grpc.SharedWriteBuffer(true), // and up to as much again while nothing is written
 		grpc.MaxRecvMsgSize(hardMessage),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
