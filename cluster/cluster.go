@@ -177,7 +177,7 @@ func (c *Cluster) openRaft(look *lookup) (err error) {
 	c.trans = raftnet.NewTransport(network, c.quiet)
 	c.open.add("Raft transport", c.trans.Close)
 	conf := raftConfig(c.logger, c.tune, c.NodeID(), c.leadership.notify)
-	c.raft, err = raft.NewRaft(conf, c.cfg.FSM, c.stores.Log, c.stores.Stable, c.stores.Snapshots, c.trans)
+	c.raft, err = raft.NewRaft(conf, resting{c.cfg.FSM}, c.stores.Log, c.stores.Stable, c.stores.Snapshots, c.trans)
 	if err != nil {
 		return refusedLog(c.dir, err)
 	}
