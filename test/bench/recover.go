@@ -53,7 +53,7 @@ func measureRecover(ctx context.Context, shared *harness.Cluster) ([]row, error)
 		}
 		pauses, err := snapshotPauses(ctx, c)
 		return append([]row{starts, resident}, pauses...), err
-	}, "-snapshot-after=2000", "-snapshot-every=3s")
+	}, "-snapshot-after=2000", "-snapshot-every=10s")
 }
 
 // fillNodes stops all nodes, fills their data and starts them again.
@@ -103,10 +103,10 @@ func restart(ctx context.Context, c *harness.Cluster, n *harness.Node) (time.Dur
 }
 
 // snapshotPauses lets writers write until the leader has taken a few snapshots,
-// and compares the longest pause in each with that in as long a time before it.
+// and compares the longest pause in each with that in the time before it.
 func snapshotPauses(ctx context.Context, c *harness.Cluster) (rows []row, err error) {
 	during := row{name: "recover: longest pause in writes while the leader takes a snapshot", unit: "ms", bar: bar{atMost, 50}}
-	before := row{name: "recover: longest pause in as long a time before", unit: "ms"}
+	before := row{name: "recover: longest pause in the time before it", unit: "ms"}
 	length := row{name: "recover: time that the snapshot took", unit: "s"}
 	g, err := begin(ctx, own{c}, load{clients: probes, op: "probe"})
 	if err != nil {
@@ -120,6 +120,10 @@ func snapshotPauses(ctx context.Context, c *harness.Cluster) (rows []row, err er
 		reading.Wait()
 		err = errors.Join(err, g.end())
 	}()
+	if err := w.await(ctx, time.Now()); err != nil {
+		return nil, err
+	}
+	quiet := time.Now() // since then no snapshot has been taken
 	for range rounds {
 		leader, err := c.Leader(ctx)
 		if err != nil {
@@ -134,7 +138,8 @@ func snapshotPauses(ctx context.Context, c *harness.Cluster) (rows []row, err er
 		}
 		took := ended.Sub(begun)
 		during.samples = append(during.samples, milliseconds(w.pause(begun, ended)))
-		before.samples = append(before.samples, milliseconds(w.pause(begun.Add(-took), begun)))
+		before.samples = append(before.samples, milliseconds(w.pause(quiet, begun)))
+		quiet = ended
 		length.samples = append(length.samples, took.Seconds())
 	}
 	return []row{during, before, length}, nil
