@@ -124,7 +124,7 @@ func options(cfg Config, c *chain) []grpc.ServerOption {
 		grpc.ConnectionTimeout(handshakeWait),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingAllowed, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingWait}),
-		grpc.ReadBufferSize(0),       // saves 32 KiB a connection
+		grpc.ReadBufferSize(0), // saves 32 KiB a connection
 		grpc.MaxRecvMsgSize(hardMessage),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
