@@ -42,6 +42,9 @@ func startEtcd(ctx context.Context, dir, load string) (*etcd, error) {
 	if err == nil {
 		err = need("etcd", load)
 	}
+	if err == nil {
+		dir, err = os.MkdirTemp(dir, "etcd-") // a benchmark before may have left members of other addresses
+	}
 	if err != nil {
 		return nil, err
 	}
