@@ -5,8 +5,9 @@ package faults
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"testing"
+
+	"waypoint/test/harness"
 )
 
 // binDir holds the binaries of this run. It is set once, before any test.
@@ -24,17 +25,13 @@ func run(m *testing.M) int {
 	binDir = dir
 	// FAULTS_TAGS builds a product that is broken on purpose: the suite must
 	// find out.
-	more := os.Getenv("FAULTS_TAGS")
-	for _, args := range [][]string{
-		{"build", "-tags=hashicorpmetrics,clockjump," + more, "-o", dir, "../../cmd/waypoint"},
-		{"build", "-tags=hashicorpmetrics,grpcnotrace," + more, "-o", dir, "../../cmd/waypoint-entrypoint"},
-	} {
-		cmd := exec.Command("go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go %v: %v\n%s", args, err, out)
-			return 1
-		}
+	tags := []string{"clockjump"}
+	if more := os.Getenv("FAULTS_TAGS"); more != "" {
+		tags = append(tags, more)
+	}
+	if err := harness.Build(dir, tags...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
 	return m.Run()
 }

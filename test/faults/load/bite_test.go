@@ -2,8 +2,6 @@ package load
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,10 +72,12 @@ func bite(t *testing.T, tag string, nodes int, says string, situation func(*test
 func buildWith(t *testing.T, tag string) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.Command("go", "build", "-tags=hashicorpmetrics,"+tag, "-o", dir, "../../../cmd/waypoint")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build with %q: %v\n%s", tag, err, out)
+	var tags []string
+	if tag != "" {
+		tags = []string{tag}
+	}
+	if err := harness.BuildServer(dir, tags...); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
