@@ -176,18 +176,7 @@ func TestInterruptedJoinGoesOnAsTheSameNode(t *testing.T) {
 func TestJoinerGetsNoCertificateOfAnotherNode(t *testing.T) {
 	t.Parallel()
 	a := first(t, "a")
-	tok, err := parseJoinToken(a.joinToken(0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := pki.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	csr, err := pki.Request(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tok, csr := a.joining()
 	req := &clusterpb.JoinRequest{TokenId: tok.TokenID, Secret: tok.Secret, Csr: csr,
 		Node: &clusterpb.Node{Id: ids.New(), Name: "b", Build: version.Build()}}
 	for range 2 { // the answer may have been lost
@@ -251,18 +240,7 @@ func TestDamagedNodeIsRefused(t *testing.T) {
 func TestStrangersWhoAskToJoinWriteNothing(t *testing.T) {
 	t.Parallel()
 	a := first(t, "a")
-	tok, err := parseJoinToken(a.joinToken(0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := pki.NewKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	csr, err := pki.Request(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tok, csr := a.joining()
 	_, before := a.store.Index()
 	const calls = 30
 	for i := range calls {
@@ -283,4 +261,22 @@ func TestStrangersWhoAskToJoinWriteNothing(t *testing.T) {
 	if err := Join(t.Context(), config(t, "b"), a.joinToken(0)); err != nil {
 		t.Errorf("the token's holder: %v", err)
 	}
+}
+
+// joining returns a new join token and the request of whoever wants to join by
+// it.
+func (m *member) joining() (tok *joinToken, csr []byte) {
+	m.t.Helper()
+	tok, err := parseJoinToken(m.joinToken(0))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if csr, err = pki.Request(key); err != nil {
+		m.t.Fatal(err)
+	}
+	return tok, csr
 }
