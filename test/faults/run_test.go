@@ -81,46 +81,60 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// disturb does one run: a cluster, its users, and the nemesis.
+// disturb does one run: a cluster, its users, and the nemesis. What a failed run
+// says last is what failed.
 func disturb(t *testing.T, o options) {
+	t.Helper()
 	t.Logf("seed %d; %q repeats this run", o.seed, o.repeat())
 	w, err := newWorld(o.seed, o.nodes, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := w.close(); err != nil {
-			t.Errorf("stop the cluster: %v", err)
-		}
-		w.report(t, o)
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), o.duration+10*time.Minute)
+	failed := w.disturb(t.Context(), o)
+	if err := w.close(); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("stop the cluster: %w", err))
+	}
+	if failed == nil {
+		failed = os.RemoveAll(w.dir)
+	}
+	if failed == nil {
+		return
+	}
+	for _, n := range w.cluster.Nodes {
+		t.Logf("the last lines of %s:\n%s", n.Name, n.LastLog(20))
+	}
+	t.Logf("seed %d. All logs, the histories and the timeline are kept in %s\nRepeat it with: %s", o.seed, w.dir, o.repeat())
+	t.Error(failed)
+}
+
+// disturb starts the cluster, lets the workloads work while the nemesis does,
+// and judges.
+func (w *world) disturb(ctx context.Context, o options) error {
+	ctx, cancel := context.WithTimeout(ctx, o.duration+10*time.Minute)
 	defer cancel()
 	if err := w.start(ctx); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	used := workloads(w, o)
 	for _, u := range used {
 		if err := u.Prepare(ctx); err != nil {
-			t.Fatalf("prepare %s: %v", u.Name(), err)
+			return fmt.Errorf("prepare %s: %w", u.Name(), err)
 		}
 	}
-	w.runUnder(t, ctx, o, used)
-	judge(t, ctx, w, used)
-	if err := errors.Join(w.agree(ctx), w.crashes()); err != nil {
-		t.Error(err)
-	}
+	failed := w.runUnder(ctx, o, used)
+	failed = errors.Join(failed, w.judge(ctx, used, failed != nil))
+	return errors.Join(failed, w.agree(ctx), w.crashes())
 }
 
 // runUnder lets the workloads work while the nemesis does.
-func (w *world) runUnder(t *testing.T, ctx context.Context, o options, used []load.Workload) {
-	t.Helper()
+func (w *world) runUnder(ctx context.Context, o options, used []load.Workload) error {
 	working, stop := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
-	for _, u := range used {
+	failed := make([]error, len(used))
+	for i, u := range used {
 		tasks.Go(func() {
 			if err := u.Run(working); err != nil {
-				t.Errorf("run %s: %v", u.Name(), err)
+				failed[i] = fmt.Errorf("run %s: %w", u.Name(), err)
 			}
 		})
 	}
@@ -132,42 +146,25 @@ func (w *world) runUnder(t *testing.T, ctx context.Context, o options, used []lo
 	err := n.run(ctx, o.duration)
 	stop()
 	tasks.Wait()
-	if err != nil {
-		t.Error(err)
-	}
+	return errors.Join(append(failed, err)...)
 }
 
 // judge prints what each workload concludes, and keeps the history of those
-// that complain.
-func judge(t *testing.T, ctx context.Context, w *world, used []load.Workload) {
-	t.Helper()
+// that complain, and of all others once something has failed.
+func (w *world) judge(ctx context.Context, used []load.Workload, keep bool) error {
+	var failed []error
 	for _, u := range used {
 		v := u.Check(ctx)
-		t.Logf("%s", v)
-		if v.Err() == nil && !t.Failed() {
+		w.timeline.note("%s", v)
+		if err := v.Err(); err != nil {
+			failed, keep = append(failed, err), true
+		}
+		if !keep {
 			continue
 		}
-		if v.Err() != nil {
-			t.Error(v.Err())
-		}
 		files, err := v.Save(w.dir)
-		if err != nil {
-			t.Error(err)
-		}
-		t.Logf("the history of %s: %s", u.Name(), strings.Join(files, " "))
+		failed = append(failed, err)
+		w.timeline.note("the history of %s: %s", u.Name(), strings.Join(files, " "))
 	}
-}
-
-// report shows what a failed run leaves, and removes what a good one does.
-func (w *world) report(t *testing.T, o options) {
-	if !t.Failed() {
-		if err := os.RemoveAll(w.dir); err != nil {
-			t.Error(err)
-		}
-		return
-	}
-	for _, n := range w.cluster.Nodes {
-		t.Logf("the last lines of %s:\n%s", n.Name, n.LastLog(40))
-	}
-	t.Logf("seed %d. All logs, the histories and the timeline are kept in %s\nRepeat it with: %s", o.seed, w.dir, o.repeat())
+	return errors.Join(failed...)
 }

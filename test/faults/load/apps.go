@@ -44,6 +44,7 @@ type Apps struct {
 
 	cluster *harness.Cluster
 	history *recorder[check.AppEvent]
+	await   []func(context.Context) // called before the applications are asked to end
 
 	started, stopped sync.Once
 	startErr         error
@@ -163,8 +164,11 @@ func (a *Apps) Run(ctx context.Context) error {
 }
 
 // stop asks every application to end and waits for that.
-func (a *Apps) stop() {
+func (a *Apps) stop(ctx context.Context) {
 	a.stopped.Do(func() {
+		for _, ready := range a.await {
+			ready(ctx)
+		}
 		for _, one := range a.apps {
 			one.note(check.Stop, 0, "")
 			one.instance.Signal(syscall.SIGTERM)
@@ -177,7 +181,7 @@ func (a *Apps) stop() {
 }
 
 // Check ends the applications and judges their lives.
-func (a *Apps) Check(context.Context) *check.Verdict {
-	a.stop()
+func (a *Apps) Check(ctx context.Context) *check.Verdict {
+	a.stop(ctx)
 	return check.Instances(a.history.all(), standstill)
 }

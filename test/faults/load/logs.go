@@ -23,7 +23,8 @@ type Logs struct {
 	cancel  context.CancelFunc
 
 	mu     sync.Mutex
-	ended  map[string]bool // by application
+	newest map[string]uint64 // number of the newest line, by application
+	ended  map[string]bool   // by application
 	broken []error
 }
 
@@ -31,7 +32,7 @@ var _ Workload = (*Logs)(nil)
 
 // NewLogs returns the workload. Its Check ends the applications.
 func NewLogs(apps *Apps) *Logs {
-	return &Logs{apps: apps, history: newRecorder[check.LogLine](), ended: map[string]bool{}}
+	return &Logs{apps: apps, history: newRecorder[check.LogLine](), newest: map[string]uint64{}, ended: map[string]bool{}}
 }
 
 // Name is "logs".
@@ -42,14 +43,40 @@ func (l *Logs) Prepare(ctx context.Context) error {
 	if err := l.apps.Prepare(ctx); err != nil {
 		return err
 	}
+	l.apps.await = append(l.apps.await, l.flow)
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
-	l.reader, err = l.apps.cluster.ReadLogs(ctx, l.take, func(err error) {
+	l.reader, err = l.apps.cluster.ReadLogs(ctx, l.take, l.broke)
+	return err
+}
+
+func (l *Logs) broke(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = append(l.broken, err)
+}
+
+// flow waits until something has been read that each application wrote after
+// now. An entrypoint whose node was out of reach goes on when the network tries
+// again, seconds later, and does not wait so long with the last lines of an
+// application that ends.
+func (l *Logs) flow(ctx context.Context) {
+	since := map[string]uint64{}
+	for _, one := range l.apps.apps {
+		since[one.name] = one.wrote()
+	}
+	if err := harness.Until(ctx, lastLines, func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.broken = append(l.broken, err)
-	})
-	return err
+		for name, n := range since {
+			if l.newest[name] <= n {
+				return fmt.Errorf("application %s has written %d lines, the newest that was read is %d", name, n, l.newest[name])
+			}
+		}
+		return nil
+	}); err != nil {
+		l.broke(err)
+	}
 }
 
 // take keeps a batch: first its gap, then its lines.
@@ -69,12 +96,13 @@ func (l *Logs) take(b *logspb.Batch) {
 
 func (l *Logs) parse(read *check.LogLine, data string) {
 	app, kind, n := parseLine(data)
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch kind {
 	case check.Wrote:
 		read.App, read.N = app, n
+		l.newest[app] = max(l.newest[app], n)
 	case check.Ended:
-		l.mu.Lock()
-		defer l.mu.Unlock()
 		l.ended[app] = true
 	case check.Strange:
 		read.Strange = data
@@ -90,7 +118,7 @@ func (l *Logs) Run(ctx context.Context) error {
 // Check ends the applications, waits for their last lines and judges.
 func (l *Logs) Check(ctx context.Context) *check.Verdict {
 	defer l.cancel()
-	l.apps.stop()
+	l.apps.stop(ctx)
 	late := harness.Until(ctx, lastLines, func() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
