@@ -75,7 +75,7 @@ func (a *admission) checkJoin(req *clusterpb.JoinRequest) (*ecdsa.PublicKey, []b
 	if name := node.GetName(); name == "" || len(name) > maxName {
 		return nil, nil, errs.New(errs.Invalid, "join: a node's name has 1 to %d bytes, this has %d", maxName, len(name))
 	}
-	active := a.store.Read().Meta().NodeVersion
+	active := a.store.Meta().NodeVersion
 	if active == 0 {
 		return nil, nil, errs.New(errs.Unavailable, "join: this node has not received the cluster's state yet")
 	}

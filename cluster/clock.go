@@ -77,7 +77,7 @@ func (c *clusterTime) settled() bool {
 }
 
 func (c *clusterTime) read(leads bool) time.Time {
-	last := unixNano(c.store.Read().Meta().Time)
+	last := unixNano(c.store.Meta().Time)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.advance(time.Since(c.started), last, leads)
@@ -108,7 +108,7 @@ func (c *clusterTime) run(ctx context.Context, lead Leader) error {
 	defer tick.Stop()
 	for {
 		c.compare(ctx, true)
-		if c.Now().Sub(c.store.Read().Meta().Time) > stampEvery {
+		if c.Now().Sub(c.store.Meta().Time) > stampEvery {
 			if _, err := lead.Apply(ctx, &commandpb.Command{Kind: &commandpb.Command_Noop{Noop: &commandpb.Noop{}}}); err != nil {
 				c.logger.Debug("could not tell the others the time", "error", err)
 			}

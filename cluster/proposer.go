@@ -195,7 +195,7 @@ func (p *proposer) propose(batch []*proposal) {
 	if len(taken) == 0 {
 		return
 	}
-	p.last = max(p.last, unixNano(p.now()), unixNano(p.store.Read().Meta().Time))
+	p.last = max(p.last, unixNano(p.now()), unixNano(p.store.Meta().Time))
 	entry.Time = p.last
 	data, err := proto.Marshal(entry)
 	if err != nil {

@@ -78,7 +78,7 @@ func answer(r *commandpb.Result, index uint64) *commandpb.Result {
 // entryTime is the leader's stamp, but never before the previous entry's.
 func (f *FSM) entryTime(entry *commandpb.Entry) time.Time {
 	at := time.Unix(0, entry.GetTime()).UTC()
-	if last := f.store.Read().Meta().Time; at.Before(last) {
+	if last := f.store.Meta().Time; at.Before(last) {
 		return last
 	}
 	return at

@@ -35,8 +35,9 @@ type metaQueries struct{ *reader }
 
 // Meta returns what the state knows about itself. It is never watched, since
 // every entry changes it: use Store.WaitIndex.
-func (q metaQueries) Meta() Meta {
-	row := q.metaRow()
+func (q metaQueries) Meta() Meta { return metaOf(q.metaRow()) }
+
+func metaOf(row *commandpb.Meta) Meta {
 	m := Meta{
 		ClusterID:   row.GetClusterId(),
 		Epoch:       row.GetEpoch(),

@@ -35,7 +35,7 @@ func (s *Store) Restore(r io.Reader) error {
 	defer s.mu.Unlock()
 	old := s.abandon
 	s.db, s.requests, s.abandon = loaded.db, loaded.requests, make(chan struct{})
-	s.move(position{epoch: restored.Epoch, index: restored.Index})
+	s.move(restored)
 	close(old)
 	return nil
 }

@@ -69,8 +69,11 @@ func TestSnapshotRestoresTheSameState(t *testing.T) {
 	if again := encode(t, to); !bytes.Equal(again, data) {
 		t.Error("the restored state has another snapshot")
 	}
-	if got, want := to.Read().Meta(), from.Read().Meta(); got != want {
-		t.Errorf("meta is %+v, was %+v", got, want)
+	want := from.Read().Meta()
+	for what, got := range map[string]Meta{"restored": to.Read().Meta(), "restored store's": to.Meta(), "store's": from.Meta()} {
+		if got != want {
+			t.Errorf("the %s meta is %+v, was %+v", what, got, want)
+		}
 	}
 	if epoch, index := to.Index(); epoch != "epoch" || index != 7 {
 		t.Errorf("index is %s/%d", epoch, index)

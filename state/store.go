@@ -16,14 +16,8 @@ type Store struct {
 	db       *memdb.MemDB
 	requests *requestLog
 	abandon  chan struct{} // closed when db is replaced
-	at       position
+	at       Meta          // what db knows about itself
 	moved    chan struct{} // closed when at changes
-}
-
-// position says how far the state has come.
-type position struct {
-	epoch string
-	index uint64
 }
 
 // New returns an empty store.
@@ -46,12 +40,19 @@ func (s *Store) Read() *Tx {
 	return newTx(&reader{tables: s.tables, txn: s.db.Txn(false), requests: s.requests, abandon: s.abandon})
 }
 
+// Meta returns what Read().Meta() does, for less.
+func (s *Store) Meta() Meta {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.at
+}
+
 // Index returns the epoch and the index of the newest entry that was applied
 // as a whole.
 func (s *Store) Index() (epoch string, index uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.at.epoch, s.at.index
+	return s.at.Epoch, s.at.Index
 }
 
 // WaitIndex returns nil when the state has reached the index, and the
@@ -64,7 +65,7 @@ func (s *Store) WaitIndex(ctx context.Context, epoch string, index uint64) error
 		s.mu.RLock()
 		at, moved := s.at, s.moved
 		s.mu.RUnlock()
-		if at.index >= index || (at.epoch != "" && at.epoch != epoch) {
+		if at.Index >= index || (at.Epoch != "" && at.Epoch != epoch) {
 			return nil
 		}
 		select {
@@ -75,8 +76,9 @@ func (s *Store) WaitIndex(ctx context.Context, epoch string, index uint64) error
 	}
 }
 
-// move records a new position and wakes who waits for it. The caller holds mu.
-func (s *Store) move(to position) {
+// move records how far the state has come and wakes who waits for it. The caller
+// holds mu.
+func (s *Store) move(to Meta) {
 	s.at = to
 	close(s.moved)
 	s.moved = make(chan struct{})

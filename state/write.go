@@ -44,7 +44,7 @@ func (e *Entry) Commit(index uint64, at time.Time) {
 	e.store.mu.Lock()
 	defer e.store.mu.Unlock()
 	e.tx.reader.txn.Commit()
-	e.store.move(position{epoch: meta.Epoch, index: index})
+	e.store.move(metaOf(meta))
 }
 
 // Abort drops the entry. After Commit it does nothing.
