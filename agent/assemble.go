@@ -6,8 +6,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"waypoint/api/entrypointpb"
-	"waypoint/api/runnerpb"
 	"waypoint/cluster"
 	"waypoint/jobs"
 	"waypoint/protocol"
@@ -59,9 +57,6 @@ func (a *Agent) assemble(store *state.Store) error {
 		Store: store, Fresh: a.cluster, Peers: a.cluster, TokenKey: a.cluster.TokenKey,
 		Credentials: a.cluster.GRPCCredentials(), NodeName: a.cluster.Name(),
 		Ranges: protocol.Current(), Now: a.cluster.Now, Logger: a.logger.Named("api"),
-		Prompt: map[string]bool{
-			entrypointpb.Entrypoint_Attach_FullMethodName: true, runnerpb.RunnerService_Session_FullMethodName: true,
-		},
 	})
 	if err != nil {
 		return err
@@ -76,7 +71,7 @@ func (a *Agent) assemble(store *state.Store) error {
 func (a *Agent) services(store *state.Store) []service {
 	c, id, reader := a.cluster, a.cluster.NodeID(), read.New(store, a.cluster)
 	return []service{
-		rpcversion.New(rpcversion.Config{Reader: reader, NodeID: id}),
+		rpcversion.New(rpcversion.Config{Reader: reader, NodeID: id, Servers: c.Servers}),
 		rpcauth.New(rpcauth.Config{Reader: reader, Applier: c, TokenKey: c.TokenKey}),
 		rpcproject.New(rpcproject.Config{Reader: reader, Applier: c}),
 		rpcconfig.New(rpcconfig.Config{Reader: reader, Applier: c, Sealer: c.Keyring()}),

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -28,8 +29,6 @@ type attach struct {
 	end        context.CancelCauseFunc
 	out        outbox
 	heard      lastWord
-	hello      chan *entrypointpb.Hello
-	admitted   chan struct{} // closed when messages after hello may be handled
 
 	// Set when it is admitted.
 	inst *instance
@@ -44,41 +43,28 @@ var errGoodbye = errors.New("instance said goodbye")
 
 // Attach serves one attach stream of an entrypoint whose token is for the
 // deployment, until the stream ends, is replaced by a newer one, or the node
-// shuts down. It may return while Recv is still blocked: the stream must end
-// when Attach has returned.
-func (in *Instances) Attach(ctx context.Context, stream AttachStream, deploymentID string) error {
-	ctx, end, err := in.enter(ctx)
+// shuts down. It calls end with the cause of such an end: that must end ctx, and
+// Recv and Send. There may be thousands of these, so nothing waits beside Recv.
+// Who calls Attach must survive a panic.
+func (in *Instances) Attach(ctx context.Context, end context.CancelCauseFunc, stream AttachStream, deploymentID string) error {
+	release, err := in.hold(ctx, end)
 	if err != nil {
 		return err
 	}
-	a := &attach{
-		in: in, stream: stream, deployment: deploymentID, end: end, heard: hearing(),
-		hello:    make(chan *entrypointpb.Hello, 1),
-		admitted: make(chan struct{}),
-	}
+	defer release()
+	a := &attach{in: in, stream: stream, deployment: deploymentID, end: end, heard: hearing()}
 	a.out.send, a.out.spawn, a.out.fail = stream.Send, in.spawn, end
-	defer end(nil)
-	if !in.spawn(func() { a.receive(ctx) }) {
-		return errShutdown()
+	if err := a.serve(ctx); !errors.Is(err, errGoodbye) && !errors.Is(err, io.EOF) {
+		return err
 	}
-	err = a.serve(ctx)
-	if errors.Is(err, errGoodbye) || errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
+	return nil
 }
 
-// serve waits for hello, admits the instance and sees to its stream.
+// serve waits for hello, admits the instance and handles what it sends.
 func (a *attach) serve(ctx context.Context) error {
-	timer := time.NewTimer(helloTimeout)
-	defer timer.Stop()
-	var hello *entrypointpb.Hello
-	select {
-	case hello = <-a.hello:
-	case <-timer.C:
-		return errs.New(errs.Deadline, "attach: no hello within %s", helloTimeout)
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	hello, err := a.hello(ctx)
+	if err != nil {
+		return err
 	}
 	deployment, err := a.in.deployment(ctx, a.deployment)
 	if err != nil {
@@ -87,62 +73,74 @@ func (a *attach) serve(ctx context.Context) error {
 	if err := a.in.admit(a, hello, deployment); err != nil {
 		return err
 	}
-	defer func() { a.in.leave(a, context.Cause(ctx)) }()
-	close(a.admitted)
+	err = errDefect() // if it panics
+	defer func() { a.in.leave(a, err) }()
 	a.in.subscribe(ctx, a, hello.GetHave(), deployment.GetApp())
 	defer a.in.unsubscribe(a)
-	return a.watchIdle(ctx, timer)
+	err = a.receive(ctx)
+	return err
 }
 
-// watchIdle returns why the stream is to end.
-func (a *attach) watchIdle(ctx context.Context, timer *time.Timer) error {
-	limit := a.in.cfg.IdleTimeout
+// receive handles what the instance sends, and returns why the stream ends.
+func (a *attach) receive(ctx context.Context) error {
 	for {
-		idle := a.heard.idle()
-		if idle >= limit {
-			err := errs.New(errs.Unavailable, "attach: no word from the instance for %s", limit)
-			a.end(err)
+		up, err := a.recv(ctx)
+		if err == nil {
+			err = a.handle(up)
+		}
+		if err != nil {
 			return err
 		}
-		timer.Reset(limit - idle)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
 	}
 }
 
-// receive handles what the instance sends, until the stream ends.
-func (a *attach) receive(ctx context.Context) {
-	defer a.end(errDefect()) // unless it has ended for a reason
-	first := true
+// hello returns the first message, for which it does not wait for ever.
+func (a *attach) hello(ctx context.Context) (*entrypointpb.Hello, error) {
+	timer := time.AfterFunc(helloTimeout, func() {
+		a.end(errs.New(errs.Deadline, "attach: no hello within %s", helloTimeout))
+	})
+	defer timer.Stop()
+	up, err := a.recv(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if up.GetHello() == nil {
+		return nil, errs.New(errs.Invalid, "attach: the first message is not hello")
+	}
+	return up.GetHello(), nil
+}
+
+// recv returns the next message, or why the stream has ended.
+func (a *attach) recv(ctx context.Context) (*entrypointpb.Up, error) {
+	up, err := a.stream.Recv()
+	if err != nil {
+		return nil, cmp.Or(context.Cause(ctx), err)
+	}
+	a.heard.now()
+	return up, nil
+}
+
+// endSilent ends the streams that nothing has come from for too long.
+func (in *Instances) endSilent(ctx context.Context) error {
+	limit := in.cfg.IdleTimeout
+	ticker := time.NewTicker(limit / 8)
+	defer ticker.Stop()
 	for {
-		up, err := a.stream.Recv()
-		if err != nil {
-			a.end(err)
-			return
-		}
-		a.heard.now()
-		if !first {
-			a.handle(up)
-			continue
-		}
-		first = false
-		if up.GetHello() == nil {
-			a.end(errs.New(errs.Invalid, "attach: the first message is not hello"))
-			return
-		}
-		a.hello <- up.GetHello()
 		select {
-		case <-a.admitted:
+		case <-ticker.C:
 		case <-ctx.Done():
-			return
+			return ctx.Err()
+		}
+		for _, a := range in.attached() {
+			if a.heard.idle() >= limit {
+				a.end(errs.New(errs.Unavailable, "attach: no word from the instance for %s", limit))
+			}
 		}
 	}
 }
 
-func (a *attach) handle(up *entrypointpb.Up) {
+// handle returns an error if the stream is to end.
+func (a *attach) handle(up *entrypointpb.Up) error {
 	switch kind := up.GetKind().(type) {
 	case *entrypointpb.Up_Logs:
 		a.in.takeLogs(a.inst.ring, kind.Logs)
@@ -152,9 +150,11 @@ func (a *attach) handle(up *entrypointpb.Up) {
 		a.out.answerPing()
 	case *entrypointpb.Up_Goodbye:
 		a.in.goodbye(a, kind.Goodbye)
+		return errGoodbye
 	case *entrypointpb.Up_Hello:
-		a.end(errs.New(errs.Invalid, "attach: a second hello"))
+		return errs.New(errs.Invalid, "attach: a second hello")
 	}
+	return nil
 }
 
 // deployment returns the row, for which it waits a moment if this node lags.
@@ -260,5 +260,4 @@ func (in *Instances) goodbye(a *attach, bye *entrypointpb.Goodbye) {
 		row.ChildPid, row.RestartWanted = 0, nil
 		row.ExitCode, row.AskedToEnd = bye.GetExitCode(), bye.GetAsked()
 	})
-	a.end(errGoodbye)
 }

@@ -1,12 +1,15 @@
 package session_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"waypoint/api/entrypointpb"
 	"waypoint/api/runnerpb"
 	"waypoint/errs"
 	"waypoint/internal/ids"
+	"waypoint/internal/task"
 	"waypoint/rpc/rpctest"
 	"waypoint/session"
 	"waypoint/session/sessiontest"
@@ -34,9 +37,15 @@ func TestDefectEndsTheStreamAndNotTheNode(t *testing.T) {
 	n := sessiontest.NewNode(t, f, nil)
 	hello := &entrypointpb.Up{Kind: &entrypointpb.Up_Hello{Hello: &entrypointpb.Hello{InstanceId: ids.New(), Generation: 1}}}
 	for _, first := range []*entrypointpb.Up{nil, hello} {
-		err := n.Attach(t.Context(), &broken[entrypointpb.Up, entrypointpb.Down]{first}, deployment)
-		if !errs.Is(err, errs.Internal) {
+		ctx, end := context.WithCancelCause(t.Context())
+		err := task.Protect(func() error {
+			return n.Attach(ctx, end, &broken[entrypointpb.Up, entrypointpb.Down]{first}, deployment)
+		})
+		if panicked := (*task.PanicError)(nil); !errors.As(err, &panicked) {
 			t.Errorf("attach ended with %v", err)
+		}
+		if attached := n.Attached(); attached != 0 {
+			t.Errorf("%d are attached after it", attached)
 		}
 	}
 	runners := session.NewRunners(session.RunnersConfig{Store: f.Store, Applier: f})

@@ -53,10 +53,10 @@ func crowd(t testing.TB, f *rpctest.Fixture, size int) <-chan *entrypointpb.Down
 		s := &bareStream{hello: make(chan *entrypointpb.Up, 1), configs: configs}
 		s.hello <- &entrypointpb.Up{Kind: &entrypointpb.Up_Hello{Hello: &entrypointpb.Hello{InstanceId: ids.New(), Generation: 1}}}
 		running.Go(func() {
-			var end context.CancelFunc
-			s.ctx, end = context.WithCancel(ctx)
-			defer end()
-			_ = in.Attach(s.ctx, s, deployment)
+			var end context.CancelCauseFunc
+			s.ctx, end = context.WithCancelCause(ctx)
+			defer end(nil)
+			_ = in.Attach(s.ctx, end, s, deployment)
 		})
 	}
 	for range size {

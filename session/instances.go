@@ -41,7 +41,7 @@ type InstancesConfig struct {
 	RingBytes   int           // kept log lines per instance, while LogBudget lasts; 16 MiB
 	LogBudget   int64         // kept log lines of all instances; 64 MiB
 	KeepRings   time.Duration // of instances that left; 1 hour
-	IdleTimeout time.Duration // a stream that says nothing for so long is dropped; 45 s
+	IdleTimeout time.Duration // a stream that says nothing for so long, or an eighth more, is dropped; 45 s
 	ExecTimeout time.Duration // for an entrypoint to take up an exec session; 10 s
 	Heartbeat   time.Duration // between signs of life on a quiet log stream; 15 s
 	Reconcile   time.Duration // pause before rows of this node are compared with its streams; 2 s
@@ -135,7 +135,7 @@ func (in *Instances) Run(ctx context.Context) error {
 	base, cancel := context.WithCancelCause(ctx)
 	in.base, in.rows.refused = base, in.rowRefused
 	close(in.started)
-	err := task.Run(ctx, in.rows.run, in.records.run, in.reconcile, turns{in}.run, in.housekeep)
+	err := task.Run(ctx, in.rows.run, in.records.run, in.reconcile, turns{in}.run, in.endSilent, in.housekeep)
 
 	close(in.leaving)
 	cancel(errShutdown())
@@ -168,14 +168,38 @@ func (in *Instances) spawn(fn func()) bool {
 
 // enter returns ctx, which then also ends with Run, once Run has begun.
 func (in *Instances) enter(ctx context.Context) (context.Context, context.CancelCauseFunc, error) {
-	select {
-	case <-in.started:
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
+	if err := in.begun(ctx); err != nil {
+		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(in.base, func() { cancel(context.Cause(in.base)) })
 	return ctx, func(cause error) { stop(); cancel(cause) }, nil
+}
+
+// hold counts in a stream, once Run has begun: Run ends it with end, and waits
+// until it is released.
+func (in *Instances) hold(ctx context.Context, end context.CancelCauseFunc) (release func(), err error) {
+	if err := in.begun(ctx); err != nil {
+		return nil, err
+	}
+	in.life.Lock()
+	defer in.life.Unlock()
+	if in.closed {
+		return nil, errShutdown()
+	}
+	in.tasks.Add(1)
+	stop := context.AfterFunc(in.base, func() { end(context.Cause(in.base)) })
+	return func() { stop(); in.tasks.Done() }, nil
+}
+
+// begun waits until Run has begun.
+func (in *Instances) begun(ctx context.Context) error {
+	select {
+	case <-in.started:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // housekeep forgets rings whose time is over.

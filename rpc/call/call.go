@@ -43,8 +43,14 @@ type Info struct {
 	// Ranges are the protocol ranges of the caller; nil when it sent none to a
 	// method that does not need them.
 	Ranges *versionpb.Ranges
+	// Introduced says that a call which anybody may make carries a token that is
+	// valid as far as this node knows.
+	Introduced bool
 	// Method is the full name of the method, "/waypoint.auth.Auth/WhoAmI".
 	Method string
+	// End ends a stream from within: its context with the cause, and each Recv
+	// and Send that waits. It is nil for a call without streams.
+	End context.CancelCauseFunc
 
 	observed atomic.Uint64
 }

@@ -15,8 +15,8 @@ import (
 
 // Sessions take the streams.
 type Sessions interface {
-	// Attach serves an attach stream and returns when it is to end.
-	Attach(ctx context.Context, stream session.AttachStream, deploymentID string) error
+	// Attach serves an attach stream, which end is to end.
+	Attach(ctx context.Context, end context.CancelCauseFunc, stream session.AttachStream, deploymentID string) error
 	// ServeExec serves the instance's side of an exec session.
 	ServeExec(ctx context.Context, stream session.ExecStream, deploymentID string) error
 }
@@ -37,7 +37,8 @@ func (s *Service) Register(r grpc.ServiceRegistrar) { entrypointpb.RegisterEntry
 
 // Attach serves the stream on which an instance is attached to this node.
 func (s *Service) Attach(stream entrypointpb.Entrypoint_AttachServer) error {
-	return s.sessions.Attach(stream.Context(), stream, call.From(stream.Context()).Subject)
+	info := call.From(stream.Context())
+	return s.sessions.Attach(stream.Context(), info.End, stream, info.Subject)
 }
 
 // Exec serves one exec session that this node has asked the instance for.

@@ -25,7 +25,7 @@ import (
 type chain struct {
 	Config
 	policies *policy.Table
-	detached *sync.WaitGroup // see guarded
+	watching *sync.WaitGroup // see watches
 	watches  watches
 	known    tokens
 }
@@ -55,23 +55,27 @@ func (c *chain) unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 // stream passes a call with streams. A caller with a token is cut off when the
 // token stops being valid.
 func (c *chain) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	ctx := ss.Context()
 	_ = ss.SetHeader(c.timeHeader())
+	wrapped := &serverStream{ServerStream: ss, chain: c, method: info.FullMethod}
 	err := task.Protect(func() error {
-		about, credential, err := c.admit(ctx, info.FullMethod)
+		about, credential, err := c.admit(ss.Context(), info.FullMethod)
 		if err != nil {
 			return err
 		}
 		_ = ss.SetHeader(c.indexTrailer(about))
-		wrapped := &serverStream{ServerStream: ss, method: info.FullMethod, ctx: call.With(ctx, about)}
+		defer wrapped.begin(about)()
 		err = c.guarded(wrapped, credential, func() error { return handler(srv, wrapped) })
 		ss.SetTrailer(c.indexTrailer(about))
 		return err
 	})
+	var answer error
 	if err != nil {
-		return c.status(ctx, info.FullMethod, err)
+		answer = c.status(ss.Context(), info.FullMethod, err)
 	}
-	return nil
+	if ended := wrapped.ended(); ended != nil {
+		return ended // the caller has it already
+	}
+	return answer
 }
 
 // admit runs every check on a call that comes before its handler.
@@ -112,7 +116,7 @@ func (c *chain) timeHeader() metadata.MD {
 // by the time of log entries, not by anybody's clock.
 func (c *chain) requestTime() time.Time {
 	now := c.Now()
-	if last := c.Store.Read().Meta().Time; last.After(now) {
+	if last := c.Store.Meta().Time; last.After(now) {
 		return last
 	}
 	return now
@@ -135,22 +139,6 @@ func checkSize(method string, message any) error {
 		return errs.New(errs.Exhausted, "a message to %s is %d bytes long and may have at most %d: send less at a time", method, size, MaxMessage)
 	}
 	return nil
-}
-
-// serverStream gives the handler its own context and bounds what it receives.
-type serverStream struct {
-	grpc.ServerStream
-	method string
-	ctx    context.Context
-}
-
-func (s *serverStream) Context() context.Context { return s.ctx }
-
-func (s *serverStream) RecvMsg(message any) error {
-	if err := s.ServerStream.RecvMsg(message); err != nil {
-		return unreadable(s.method, err)
-	}
-	return checkSize(s.method, message)
 }
 
 // unreadable says of a message that gRPC cannot read that it is the caller's

@@ -76,9 +76,6 @@ type Config struct {
 	NodeName string
 	Logger   hclog.Logger
 
-	// Prompt are the methods with streams, by full name, whose handlers return as
-	// soon as their context ends. Streams of these are cheaper.
-	Prompt map[string]bool
 	// Health answers the standard health service. Default: serving.
 	Health healthpb.HealthServer
 	// Ranges are the protocol ranges of this node. Default: the build's.
@@ -91,7 +88,7 @@ type Config struct {
 type Server struct {
 	*grpc.Server
 	policies *policy.Table
-	streams  sync.WaitGroup // handlers of streams that were cut off
+	watching sync.WaitGroup // for tokens of open streams that stop being valid
 }
 
 // New returns a server with health and reflection registered. It fails if a
@@ -111,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Health = health.NewServer()
 	}
 	server := &Server{policies: table}
-	chain := &chain{Config: cfg, policies: table, detached: &server.streams}
+	chain := &chain{Config: cfg, policies: table, watching: &server.watching}
 	server.Server = grpc.NewServer(options(cfg, chain)...)
 	healthpb.RegisterHealthServer(server, cfg.Health)
 	reflection.Register(server)
@@ -159,11 +156,11 @@ func (s *Server) Serve(listener net.Listener) error {
 // Stop ends every call and connection at once and waits for all handlers.
 func (s *Server) Stop() {
 	s.Server.Stop()
-	s.streams.Wait()
+	s.watching.Wait()
 }
 
 // GracefulStop takes no new call and waits until the running ones have ended.
 func (s *Server) GracefulStop() {
 	s.Server.GracefulStop()
-	s.streams.Wait()
+	s.watching.Wait()
 }

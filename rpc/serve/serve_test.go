@@ -5,6 +5,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"waypoint/api/authpb"
 	"waypoint/api/commandpb"
@@ -352,6 +354,40 @@ func TestStreamOfExpiredTokenEnds(t *testing.T) {
 	<-handler.entered
 	now.Store(expiry.UnixNano())
 	mustBe(t, stream.RecvMsg(&emptypb.Empty{}), errs.Unauthenticated, "expired")
+	<-handler.left
+}
+
+// flood is a stream handler that sends until it cannot.
+type flood struct{ stuck, left chan struct{} }
+
+func (h *flood) Register(r grpc.ServiceRegistrar) {
+	r.RegisterService(&grpc.ServiceDesc{ServiceName: "waypoint.runner.RunnerService", HandlerType: (*any)(nil),
+		Streams: []grpc.StreamDesc{{StreamName: "Session", ServerStreams: true, ClientStreams: true, Handler: h.serve}}}, h)
+}
+
+func (h *flood) serve(_ any, ss grpc.ServerStream) error {
+	defer close(h.left)
+	stuck := time.AfterFunc(time.Hour, sync.OnceFunc(func() { close(h.stuck) }))
+	defer stuck.Stop()
+	for {
+		stuck.Reset(100 * time.Millisecond) // of one Send
+		if err := ss.SendMsg(wrapperspb.Bytes(make([]byte, 64<<10))); err != nil {
+			return err
+		}
+	}
+}
+
+func TestStreamOfRevokedTokenEndsThoughNobodyReads(t *testing.T) {
+	f := rpctest.New(t)
+	handler := &flood{stuck: make(chan struct{}), left: make(chan struct{})}
+	server := f.Serve(handler)
+	row, text := f.Token(authpb.TokenKind_TOKEN_KIND_RUNNER, "builder")
+	_, err := server.Dial(text).NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/waypoint.runner.RunnerService/Session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-handler.stuck
+	f.Revoke(row.GetId())
 	<-handler.left
 }
 
