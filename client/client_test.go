@@ -421,6 +421,26 @@ func TestLearnsMembersAndReturnsWhenANodeComesBack(t *testing.T) {
 	}
 }
 
+func TestMembersToldWithTheFirstAnswerAreNotAskedFor(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.certificate(t, "server.c1")
+	a, b := startNode(t, cert), startNode(t, cert)
+	a.set(func() { a.tells = []string{a.addr, b.addr} })
+	c := newClient(t, Config{Addrs: []string{a.addr}, CA: ca.pin(), Token: "t"})
+	_, err := call(t.Context(), c)
+	check(t, err)
+	wait.For(t, 10*time.Second, "the members to be known", func() bool { return c.book.size() == 2 })
+	a.set(func() {
+		if a.asked != 0 {
+			t.Errorf("it asked %d times", a.asked)
+		}
+	})
+	a.kill()
+	if got, err := call(t.Context(), c); err != nil || got != b.addr {
+		t.Fatal(got, err)
+	}
+}
+
 func TestCloseEndsCallsAndStreams(t *testing.T) {
 	ca := newAuthority(t)
 	n := startNode(t, ca.certificate(t, "server.c1"))

@@ -89,6 +89,8 @@ type node struct {
 	mu      sync.Mutex
 	seen    []metadata.MD // of each CreateJoinToken
 	servers []string
+	tells   []string // the members, with its first answer
+	asked   int      // for the members
 	// answer is what CreateJoinToken does; nil: it succeeds.
 	answer func(ctx context.Context, requestID string) error
 	// stream is what Logs.Stream does.
@@ -150,12 +152,15 @@ func (n *node) streamed(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo,
 }
 
 func (n *node) Get(context.Context, *versionpb.GetRequest) (*versionpb.GetResponse, error) {
-	return &versionpb.GetResponse{}, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return &versionpb.GetResponse{Servers: n.tells}, nil
 }
 
 func (n *node) Servers(context.Context, *clusterpb.ServersRequest) (*clusterpb.ServersResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.asked++
 	return &clusterpb.ServersResponse{Addrs: n.servers}, nil
 }
 

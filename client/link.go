@@ -35,9 +35,10 @@ var errUsedUp = errors.New("the connection has ended")
 // connection ends it is used up. It counts the calls and streams on it and
 // closes when it is retired and the last of them has ended.
 type link struct {
-	addr string
-	cc   *grpc.ClientConn
-	gone chan struct{} // closed by retire
+	addr    string
+	cc      *grpc.ClientConn
+	servers []string      // the members, as its node said first; nil if it did not
+	gone    chan struct{} // closed by retire
 
 	mu      sync.Mutex
 	uses    int
@@ -108,11 +109,12 @@ func (c *Client) connect(ctx context.Context, addr string) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.establish(ctx, cc, heard); err != nil {
+	servers, err := c.establish(ctx, cc, heard)
+	if err != nil {
 		cc.Close()
 		return nil, err
 	}
-	return &link{addr: addr, cc: cc, gone: make(chan struct{})}, nil
+	return &link{addr: addr, cc: cc, servers: servers, gone: make(chan struct{})}, nil
 }
 
 func (c *Client) dialOptions(heard *hearing) []grpc.DialOption {
@@ -140,31 +142,32 @@ func (c *Client) dialOptions(heard *hearing) []grpc.DialOption {
 	}
 }
 
-func (c *Client) establish(ctx context.Context, cc *grpc.ClientConn, heard *hearing) error {
+// establish returns the members, if the node tells them.
+func (c *Client) establish(ctx context.Context, cc *grpc.ClientConn, heard *hearing) (servers []string, err error) {
 	cc.Connect()
 	for s := cc.GetState(); s != connectivity.Ready; s = cc.GetState() {
 		if s == connectivity.TransientFailure || s == connectivity.Shutdown {
-			return heard.reason(errors.New("the connection ended before HTTP/2 began"))
+			return nil, heard.reason(errors.New("the connection ended before HTTP/2 began"))
 		}
 		if !cc.WaitForStateChange(ctx, s) {
-			return heard.reason(unanswered(ctx, heard.missing()))
+			return nil, heard.reason(unanswered(ctx, heard.missing()))
 		}
 	}
 	var header, trailer metadata.MD
 	sent := time.Now()
-	_, err := versionpb.NewVersionClient(cc).Get(c.outgoing(ctx, ""), &versionpb.GetRequest{},
+	got, err := versionpb.NewVersionClient(cc).Get(c.outgoing(ctx, ""), &versionpb.GetRequest{},
 		grpc.Header(&header), grpc.Trailer(&trailer))
 	c.session.learn(header, sent, time.Now())
 	switch {
 	case err == nil, status.Code(err) == codes.Unimplemented:
-		return nil // even a server without that service has answered
+		return got.GetServers(), nil // even a server without that service has answered
 	case errors.Is(ctx.Err(), context.Canceled):
-		return ctx.Err()
+		return nil, ctx.Err()
 	case ctx.Err() != nil, status.Code(err) == codes.Canceled, status.Code(err) == codes.DeadlineExceeded:
 		// The server knows our time limit, and may end the call just before us.
-		return errors.New("connected, but no answer to a first call in time")
+		return nil, errors.New("connected, but no answer to a first call in time")
 	default:
-		return errors.New(status.Convert(err).Message())
+		return nil, errors.New(status.Convert(err).Message())
 	}
 }
 

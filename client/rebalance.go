@@ -11,12 +11,18 @@ import (
 
 const serversTimeout = 5 * time.Second
 
-// follow asks the link's node for the members, at once and then from time to
-// time, as long as the link is the current one.
+// follow asks the link's node for the members from time to time, as long as the
+// link is the current one; at once if the node has not told them with its first
+// answer.
 func (c *Client) follow(l *link) {
 	ctx, cancel := context.WithCancel(c.life)
 	defer cancel()
-	known := c.servers(ctx, l)
+	known := l.servers
+	if known == nil {
+		known = c.servers(ctx, l)
+	} else {
+		c.book.replace(known)
+	}
 	left := c.lost(l)
 	for {
 		// Jitter between half and one and a half keeps clients apart.

@@ -237,10 +237,12 @@ func (*GetRequest) Descriptor() ([]byte, []int) {
 }
 
 type GetResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Build         *Build                 `protobuf:"bytes,1,opt,name=build,proto3" json:"build,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	NodeId        string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Build     *Build                 `protobuf:"bytes,1,opt,name=build,proto3" json:"build,omitempty"`
+	ClusterId string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	NodeId    string                 `protobuf:"bytes,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	// servers are the addresses of all members, for a caller with a valid token.
+	Servers       []string `protobuf:"bytes,4,rep,name=servers,proto3" json:"servers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -296,6 +298,13 @@ func (x *GetResponse) GetNodeId() string {
 	return ""
 }
 
+func (x *GetResponse) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
 var File_api_versionpb_version_proto protoreflect.FileDescriptor
 
 const file_api_versionpb_version_proto_rawDesc = "" +
@@ -315,12 +324,13 @@ const file_api_versionpb_version_proto_rawDesc = "" +
 	"\x06commit\x18\x02 \x01(\tR\x06commit\x120\n" +
 	"\x06ranges\x18\x03 \x01(\v2\x18.waypoint.version.RangesR\x06ranges\"\f\n" +
 	"\n" +
-	"GetRequest\"t\n" +
+	"GetRequest\"\x8e\x01\n" +
 	"\vGetResponse\x12-\n" +
 	"\x05build\x18\x01 \x01(\v2\x17.waypoint.version.BuildR\x05build\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\tR\x06nodeId2Z\n" +
+	"\anode_id\x18\x03 \x01(\tR\x06nodeId\x12\x18\n" +
+	"\aservers\x18\x04 \x03(\tR\aservers2Z\n" +
 	"\aVersion\x12O\n" +
 	"\x03Get\x12\x1c.waypoint.version.GetRequest\x1a\x1d.waypoint.version.GetResponse\"\v\xea\xe0\x18\a\n" +
 	"\x01\x01\x10\x01\x18\x01B\x18Z\x16waypoint/api/versionpbb\x06proto3"

@@ -33,7 +33,7 @@ type credential struct {
 // name. A token counts before a certificate: whoever sends one means it.
 func (c *chain) identify(ctx context.Context, info *call.Info, rule *policypb.Policy, headers metadata.MD) (*credential, error) {
 	if policy.Open(rule) {
-		info.Caller = policypb.Caller_CALLER_ANONYMOUS
+		info.Caller, info.Introduced = policypb.Caller_CALLER_ANONYMOUS, c.introduced(headers)
 		return nil, c.sendOn(headers)
 	}
 	var held *credential
@@ -94,7 +94,7 @@ func (c *chain) verify(ctx context.Context, header string) (*authpb.SignedToken,
 	if err != nil {
 		return nil, err
 	}
-	meta := c.Store.Read().Meta()
+	meta := c.Store.Meta()
 	if meta.ClusterID == "" {
 		return nil, errs.New(errs.Unavailable, "node %s has not restored its state yet: try again or call another node", c.NodeName)
 	}

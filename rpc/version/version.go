@@ -1,6 +1,6 @@
 // Package version serves the one method that answers whatever its caller
-// speaks: what this node is and which protocol versions it understands. It must
-// not know who asks.
+// speaks: what this node is and which protocol versions it understands. Of who
+// asks it knows only whether it may learn where the other nodes are.
 package version
 
 import (
@@ -9,14 +9,16 @@ import (
 	"google.golang.org/grpc"
 
 	"waypoint/api/versionpb"
+	"waypoint/rpc/call"
 	"waypoint/rpc/read"
 	"waypoint/version"
 )
 
 // Config is what the service needs.
 type Config struct {
-	Reader *read.Reader
-	NodeID string
+	Reader  *read.Reader
+	NodeID  string
+	Servers func() []string // addresses of all members
 }
 
 // Service answers for package waypoint.version.
@@ -32,10 +34,14 @@ func New(cfg Config) *Service { return &Service{cfg: cfg} }
 func (s *Service) Register(r grpc.ServiceRegistrar) { versionpb.RegisterVersionServer(r, s) }
 
 // Get tells what this node is. It reads local state only.
-func (s *Service) Get(context.Context, *versionpb.GetRequest) (*versionpb.GetResponse, error) {
-	return &versionpb.GetResponse{
+func (s *Service) Get(ctx context.Context, _ *versionpb.GetRequest) (*versionpb.GetResponse, error) {
+	reply := &versionpb.GetResponse{
 		Build:     version.Build(),
 		ClusterId: s.cfg.Reader.Local().Meta().ClusterID,
 		NodeId:    s.cfg.NodeID,
-	}, nil
+	}
+	if call.From(ctx).Introduced {
+		reply.Servers = s.cfg.Servers()
+	}
+	return reply, nil
 }

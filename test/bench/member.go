@@ -14,7 +14,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"waypoint/api/clusterpb"
 	"waypoint/api/entrypointpb"
 	"waypoint/api/versionpb"
 	"waypoint/internal/ids"
@@ -23,9 +22,9 @@ import (
 )
 
 // A simulated instance makes the calls that an entrypoint makes, on a TLS
-// connection of its own: Version.Get, then Cluster.Servers and Attach. It does so with
-// the few frames of HTTP/2 that this takes, because a whole client would cost
-// more than the servers that are measured, on the same processors.
+// connection of its own: Version.Get, then Attach. It does so with the few frames
+// of HTTP/2 that this takes, because a whole client would cost more than the
+// servers that are measured, on the same processors.
 
 // The kinds and flags of HTTP/2 frames that are used (RFC 9113).
 const (
@@ -47,14 +46,13 @@ const (
 	window    = 8 << 20 // bytes that the node may send without being told to go on
 
 	streamVersion = 1
-	streamServers = 3
-	streamAttach  = 5
+	streamAttach  = 3
 )
 
 // callers is what all simulated instances send in the same words.
 type callers struct {
-	tls                      *tls.Config
-	version, servers, attach []byte // headers of the three calls, in this order
+	tls             *tls.Config
+	version, attach []byte // headers of the two calls, in this order
 }
 
 func newCallers(ca, token string) (*callers, error) {
@@ -69,7 +67,6 @@ func newCallers(ca, token string) (*callers, error) {
 			VerifyConnection: func(s tls.ConnectionState) error { return shows(s, pin) },
 		},
 		version: callHeaders(versionpb.Version_Get_FullMethodName, token),
-		servers: callHeaders(clusterpb.Cluster_Servers_FullMethodName, token),
 		attach:  callHeaders(entrypointpb.Entrypoint_Attach_FullMethodName, token),
 	}, nil
 }
@@ -152,11 +149,9 @@ func (c *callers) join(ctx context.Context, addr string, gotten func(*entrypoint
 	if err != nil {
 		return nil, err
 	}
-	calls := appendFrame(nil, frameHeaders, flagEndHeaders, streamServers, c.servers)
-	calls = appendFrame(calls, frameData, flagEndStream, streamServers, make([]byte, grpcHead))
-	calls = appendFrame(calls, frameHeaders, flagEndHeaders, streamAttach, c.attach)
-	calls = appendFrame(calls, frameData, 0, streamAttach, message(up))
-	if _, err := conn.Write(calls); err != nil {
+	call := appendFrame(nil, frameHeaders, flagEndHeaders, streamAttach, c.attach)
+	call = appendFrame(call, frameData, 0, streamAttach, message(up))
+	if _, err := conn.Write(call); err != nil {
 		return nil, err
 	}
 	return m, m.welcome()
