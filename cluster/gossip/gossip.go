@@ -132,6 +132,7 @@ func settings(cfg Config) (*memberlist.Config, error) {
 	}
 	conf.Name = cfg.NodeID
 	conf.TCPTimeout = streamLimit
+	conf.EnableCompression = false // what is sent is small, and to pack it costs 100 KiB each time
 	conf.SecretKey = cfg.Key
 	conf.DeadNodeReclaimTime = reclaim
 	conf.Logger = log.New(&noise{

@@ -1,6 +1,9 @@
 // Package collector sets how much room the garbage collector of a server leaves
 // beyond what is in use: much while the process works hard, when each collection
-// costs time, and little while it idles, when memory is all that it costs.
+// costs time, and little while it idles, when memory is all that it costs. While
+// what is in use grows, as when thousands of clients come at once, it leaves less:
+// what stays is then mixed with what goes, and the room between cannot be given
+// back afterwards.
 //
 // There is one pace for a process, which its main program sets. The package must
 // not know what the process does.
@@ -18,9 +21,15 @@ const (
 	hardRate  = 16 << 20 // bytes allocated a second by a process that works hard
 	calmLooks = 5        // in a row, until it is taken to idle
 
+	growStep   = 4 << 20 // bytes beyond the most so far that count as growth
+	growStepOf = 16      // and at least that part of it
+	growLooks  = 3       // without growth, until it is taken to have ended
+
 	hardRoom = 64 << 20 // bytes, at least, while it works hard
+	growRoom = 16 << 20 // bytes, at least, while it grows
 	calmRoom = 4 << 20  // bytes, at least, while it idles
 	hardPart = 100      // percent of what is in use
+	growPart = 25
 	calmPart = 25
 
 	calmSpare   = 8 << 20 // bytes that are worth giving back when calm sets in
@@ -37,6 +46,8 @@ type Pace struct {
 	percent int
 	before  uint64 // bytes allocated so far at the last look
 	calm    int    // looks in a row without hard work
+	top     uint64 // most bytes in use since it idled
+	same    int    // looks in a row without growth
 	set     func(percent int)
 	release func() // gives what is not in use back to the system
 }
@@ -44,7 +55,7 @@ type Pace struct {
 // Starting sets the pace for a process that starts. If whoever started it has
 // chosen a pace (GOGC), that one stays.
 func Starting() *Pace {
-	p := &Pace{set: func(percent int) { debug.SetGCPercent(percent) }, release: debug.FreeOSMemory}
+	p := &Pace{same: growLooks, set: func(percent int) { debug.SetGCPercent(percent) }, release: debug.FreeOSMemory}
 	if chosen() {
 		p.set, p.release = func(int) {}, func() {}
 	}
@@ -100,6 +111,10 @@ func (p *Pace) adapt(use, allocated, spare uint64) {
 		rate = 0 // what it took to start
 	}
 	p.before = allocated
+	if p.same++; p.top != 0 && use > p.top+max(growStep, p.top/growStepOf) {
+		p.same = 0
+	}
+	p.top = max(p.top, use)
 	if p.calm++; rate >= hardRate {
 		p.calm = 0
 	}
@@ -107,8 +122,12 @@ func (p *Pace) adapt(use, allocated, spare uint64) {
 		p.release()
 	}
 	room, part := uint64(hardRoom), uint64(hardPart)
-	if p.calm >= calmLooks {
+	switch {
+	case p.calm >= calmLooks:
 		room, part = calmRoom, calmPart
+		p.top = use
+	case p.same < growLooks:
+		room, part = growRoom, growPart
 	}
 	percent := int(min(max(part, room*100/max(use, 1)), most))
 	// Each change stops the world for a moment.

@@ -43,7 +43,7 @@ func TestMemoryIsGivenBackWhenCalmSetsIn(t *testing.T) {
 func TestRoomFollowsWhatTheProcessDoes(t *testing.T) {
 	const mib = 1 << 20
 	changes := 0
-	p := &Pace{set: func(int) { changes++ }, percent: whileStarting, before: 1, calm: calmLooks}
+	p := &Pace{set: func(int) { changes++ }, percent: whileStarting, before: 1, calm: calmLooks, same: growLooks}
 	for _, step := range []struct {
 		what      string
 		times     int
@@ -54,7 +54,12 @@ func TestRoomFollowsWhatTheProcessDoes(t *testing.T) {
 		{"it begins to work", 1, 8 * mib, 100 * mib, 800},
 		{"a short pause changes nothing", calmLooks - 1, 8 * mib, mib, 800},
 		{"it idles again", 1, 8 * mib, mib, 50},
-		{"it idles with much", 1, 200 * mib, mib, calmPart},
+		{"it works and what it uses grows", 1, 24 * mib, 100 * mib, 66},
+		{"it grows on", 1, 100 * mib, 100 * mib, growPart},
+		{"it grows no more", growLooks, 100 * mib, 100 * mib, hardPart},
+		{"what it uses falls", 1, 90 * mib, 100 * mib, hardPart},
+		{"what it uses swings", 1, 105 * mib, 100 * mib, hardPart},
+		{"it idles with much", calmLooks, 200 * mib, mib, calmPart},
 		{"it works with much", 1, 200 * mib, 20 * mib, hardPart},
 		{"it works with next to nothing", 1, mib, 20 * mib, most},
 	} {
