@@ -28,12 +28,14 @@ type reads struct {
 	peers     *peers
 	noLeader  func() error
 
+	poll   *poll
 	own    *rounds // this node confirms that it leads
 	remote *rounds // this node asks the leader
 }
 
 func newReads(n *node, f *following, p *peers, l *leadership, noLeader func() error) *reads {
 	r := &reads{node: n, following: f, peers: p, leading: l.leading, taking: l.taking, noLeader: noLeader}
+	r.poll = newPoll(r.termOf)
 	r.own, r.remote = newRounds(r.confirm), newRounds(r.askLeader)
 	return r
 }
@@ -184,33 +186,13 @@ func (r *reads) quorum(ctx context.Context, term uint64) error {
 			others = append(others, string(s.ID))
 		}
 	}
-	if need := voters/2 + 1 - agree; need > 0 && !r.confirmed(ctx, others, need, term) {
+	if need := voters/2 + 1 - agree; need > 0 && !r.poll.agree(ctx, others, need, term) {
 		return errs.New(errs.Unavailable, "not enough voters confirm that this node leads")
 	}
 	return nil
 }
 
-// confirmed reports whether need of the nodes are in the given term. It does not
-// wait for the rest.
-func (r *reads) confirmed(ctx context.Context, nodes []string, need int, term uint64) bool {
-	ctx, cancel := context.WithCancel(ctx)
-	answers := make(chan bool)
-	for _, id := range nodes {
-		go func() { answers <- r.termOf(ctx, id, term) == term }()
-	}
-	agree := 0
-	for range nodes {
-		if <-answers {
-			agree++
-		}
-		if agree >= need {
-			cancel() // the others end at once and are still waited for
-		}
-	}
-	cancel()
-	return agree >= need
-}
-
+// termOf returns the newest term that a node knows of; 0 if it does not tell.
 func (r *reads) termOf(ctx context.Context, nodeID string, term uint64) uint64 {
 	conn, err := r.peers.conn(nodeID)
 	if err != nil {
