@@ -237,19 +237,22 @@ func readPeer(ctx context.Context, conn grpc.ClientConnInterface, req *nodepb.Lo
 	}
 }
 
-// give hands a batch to the output and remembers how far it has come.
+// give hands a batch to the output and then remembers how far it has come: a
+// batch that the output does not take, because the instance has moved meanwhile,
+// is read again.
 func (s *source) give(ctx context.Context, b *logspb.Batch) error {
 	if b.GetGap() == nil && len(b.GetLines()) == 0 && !b.GetEnded() {
 		return nil
 	}
-	if gap := b.GetGap(); gap != nil {
-		s.after += gap.GetLines()
-		if s.lost {
-			gap.Reason = reasonHomeLost
-		}
+	if gap := b.GetGap(); gap != nil && s.lost {
+		gap.Reason = reasonHomeLost
 	}
+	if err := emit(ctx, s.events, event{batch: b}); err != nil {
+		return err
+	}
+	s.after += b.GetGap().GetLines()
 	if n := len(b.GetLines()); n > 0 {
 		s.after, s.hasAfter, s.lost = b.GetLines()[n-1].GetSeq(), true, false
 	}
-	return emit(ctx, s.events, event{batch: b})
+	return nil
 }
