@@ -1,12 +1,17 @@
 package raftnet
 
 import (
+	"errors"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
 
-// pipeline is the way of log entries to one follower. It adds two things.
+// errRefused is of a pipeline on which the follower has refused something.
+var errRefused = errors.New("the follower has refused an entry: Raft must look where its log ends")
+
+// pipeline is the way of log entries to one follower. It adds three things.
 //
 // It can be muted: an idle leader's empty messages go this way too, and
 // followers take them for a sign of life.
@@ -17,11 +22,18 @@ import (
 // names the last entry that was sent before it on this connection, and never
 // more than that as committed, since nothing is known of what the follower has
 // behind it.
+//
+// It ends when the follower refuses something. Raft then takes no further answer,
+// and the library's pipeline, in which two messages are on their way, blocks
+// whoever sends a third. If Raft itself sends it, or waits for the push that does,
+// nothing is replicated to that follower any more as long as this node leads.
 type pipeline struct {
 	raft.AppendPipeline
 	t  *Transport
 	id raft.ServerID
 
+	answers chan raft.AppendFuture // to Raft
+	refused atomic.Bool
 	pushed  chan struct{} // one slot
 	done    chan struct{}
 	stopped sync.WaitGroup
@@ -37,9 +49,37 @@ type pipeline struct {
 }
 
 func newPipeline(inner raft.AppendPipeline, t *Transport, id raft.ServerID) *pipeline {
-	p := &pipeline{AppendPipeline: inner, t: t, id: id, pushed: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &pipeline{
+		AppendPipeline: inner, t: t, id: id,
+		answers: make(chan raft.AppendFuture), pushed: make(chan struct{}, 1), done: make(chan struct{}),
+	}
 	p.stopped.Go(p.push)
+	p.stopped.Go(p.relay)
 	return p
+}
+
+// Consumer implements raft.AppendPipeline.
+func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.answers }
+
+// relay hands answers to Raft, up to the first refusal, and takes what comes after
+// that until the pipeline is closed.
+func (p *pipeline) relay() {
+	for {
+		select {
+		case f := <-p.AppendPipeline.Consumer():
+			if p.refused.Load() {
+				continue
+			}
+			p.refused.Store(!f.Response().Success || f.Response().Term > f.Request().Term)
+			select {
+			case p.answers <- f:
+			case <-p.done:
+				return
+			}
+		case <-p.done:
+			return
+		}
+	}
 }
 
 // AppendEntries implements raft.AppendPipeline.
@@ -49,6 +89,9 @@ func (p *pipeline) AppendEntries(req *raft.AppendEntriesRequest, resp *raft.Appe
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.refused.Load() {
+		return nil, errRefused
+	}
 	future, err := p.AppendPipeline.AppendEntries(req, resp)
 	if err != nil {
 		return nil, err
@@ -100,7 +143,7 @@ func (p *pipeline) send() {
 	p.wantMu.Lock()
 	term, commit := p.term, min(p.want, p.last.PrevLogEntry)
 	p.wantMu.Unlock()
-	if p.last.Term != term || commit <= p.commit || p.t.muted.Load() {
+	if p.last.Term != term || commit <= p.commit || p.t.muted.Load() || p.refused.Load() {
 		return
 	}
 	req := p.last

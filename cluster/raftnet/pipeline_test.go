@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
@@ -19,6 +20,8 @@ func (s sent) AppendEntries(req *raft.AppendEntriesRequest, _ *raft.AppendEntrie
 }
 
 func (s sent) Close() error { return nil }
+
+func (s sent) Consumer() <-chan raft.AppendFuture { return nil }
 
 func TestFollowersHearOfACommitAtOnceAndOnlyOfWhatTheyWereSent(t *testing.T) {
 	out := sent{reqs: make(chan *raft.AppendEntriesRequest, 8)}
@@ -67,5 +70,68 @@ func next(t *testing.T, s sent) *raft.AppendEntriesRequest {
 	case <-time.After(10 * time.Second):
 		t.Fatal("nothing was sent")
 		return nil
+	}
+}
+
+// A follower that cannot store an entry refuses it and what comes behind it.
+func TestPipelineEndsWhenTheFollowerRefuses(t *testing.T) {
+	config := func() *raft.NetworkTransportConfig {
+		return &raft.NetworkTransportConfig{MaxPool: 1, MaxRPCsInFlight: 2, Timeout: time.Minute, Logger: hclog.NewNullLogger()}
+	}
+	follower, err := raft.NewTCPTransportWithConfig("127.0.0.1:0", nil, config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { follower.Close() })
+	go func() {
+		for {
+			select {
+			case rpc := <-follower.Consumer():
+				rpc.Respond(&raft.AppendEntriesResponse{Term: 4}, nil)
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	inner, err := raft.NewTCPTransportWithConfig("127.0.0.1:0", nil, config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leader := NewTransport(inner, nil)
+	t.Cleanup(func() { leader.Close() })
+	p, err := leader.AppendEntriesPipeline("b", follower.LocalAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(index uint64) error {
+		_, err := p.AppendEntries(&raft.AppendEntriesRequest{
+			RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}, Term: 4, Entries: []*raft.Log{{Index: index, Term: 4}},
+		}, &raft.AppendEntriesResponse{})
+		return err
+	}
+	if err := send(1); err != nil {
+		t.Fatal(err)
+	}
+	if answer := <-p.Consumer(); answer.Response().Success {
+		t.Fatal("it was not refused")
+	}
+	// Raft takes no further answer, and sends until it hears that it should not.
+	failed := make(chan error, 1)
+	go func() {
+		for index := uint64(2); ; index++ {
+			leader.PushCommit(4, index)
+			if err := send(index); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	select {
+	case <-failed:
+	case <-time.After(10 * time.Second):
+		t.Error("a sender hangs")
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
 	}
 }

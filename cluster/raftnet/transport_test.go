@@ -43,6 +43,8 @@ func (w *wire) CloseStreams() {}
 
 type idle struct{ raft.AppendPipeline }
 
+func (idle) Consumer() <-chan raft.AppendFuture { return nil }
+
 func (idle) AppendEntries(*raft.AppendEntriesRequest, *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	return nil, nil
 }
