@@ -24,9 +24,9 @@ var errRefused = errors.New("the follower has refused an entry: Raft must look w
 // behind it.
 //
 // It ends when the follower refuses something. Raft then takes no further answer,
-// and the library's pipeline, in which two messages are on their way, blocks
-// whoever sends a third. If Raft itself sends it, or waits for the push that does,
-// nothing is replicated to that follower any more as long as this node leads.
+// and the library's pipeline, in which few messages may be on their way, blocks
+// whoever sends one more. If Raft itself sends it, or waits for the push that
+// does, nothing is replicated to that follower any more while this node leads.
 type pipeline struct {
 	raft.AppendPipeline
 	t  *Transport
